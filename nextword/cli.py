@@ -1,7 +1,7 @@
-"""The command line: a verb names a recipe, the recipe's settings dataclass is the verb's flags and its help.
+"""The command line: a verb names a recipe, the recipe's settings dataclass is its flags and its help.
 
-The table below is static so that `nextword --help` imports nothing heavy. A verb's help imports its settings (no torch);
-the recipe itself, named `"module:function"` by the settings class, is imported only when it runs.
+The table below is static so that `nextword --help` imports nothing heavy. A verb's help imports its settings (no
+torch); the recipe itself, named `"module:function"` by the settings class, is imported only when it runs.
 """
 
 import os
@@ -78,7 +78,7 @@ def find_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
 def parse(verb: str, arguments: Sequence[str]) -> Any | None:
     """The settings that the arguments of `verb` give; None when help was asked for and shown.
 
-    A settings class with a `BASE` method gets the arguments first and returns the tree that they change (a recipe file).
+    A settings class with a `BASE` method gets the arguments first and returns the tree that they change (a recipe).
     """
     import cyclopts  # noqa: PLC0415 - 0.1 s that the top-level help need not pay
 

@@ -101,10 +101,12 @@ def test_package_files_are_empty() -> None:
     assert not full
 
 
-@pytest.mark.parametrize(
-    "module", ["nextword", "nextword.cli", *sorted(module_of(p) for p in FILES if "settings" in p.stem)]
-)
+LIGHT = ["nextword", "nextword.cli", *sorted(module_of(path) for path in FILES if "settings" in path.stem)]
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_light_modules_import_no_torch(module: str) -> None:
-    code = f"import sys, {module}; print([m for m in ('torch', 'numba', 'transformers', 'tokenizers') if m in sys.modules])"
+    heavy = ("torch", "numba", "transformers", "tokenizers")
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -1,7 +1,7 @@
 """One calm line of progress: how far, how fast, how long still.
 
-On a terminal the line is redrawn in place; elsewhere (a log file, CI) a plain line is printed at most every ten seconds,
-so that a long run leaves a readable trace. Everything goes to stderr: stdout belongs to results.
+On a terminal the line is redrawn in place; elsewhere (a log file, CI) a plain line is printed at most every ten
+seconds, so that a long run leaves a readable trace. Everything goes to stderr: stdout belongs to results.
 """
 
 import sys

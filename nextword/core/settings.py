@@ -1,8 +1,8 @@
 """Settings: frozen dataclasses, filled from TOML files and from `--section.key=value`.
 
 One dataclass is the single description of a verb's or a section's settings: names, types, defaults, and the string
-below each field, which is its help. `build` checks a tree of plain values against it with pydantic; an unknown key is an
-error that names the nearest known one, so that a misspelt setting is never ignored.
+below each field, which is its help. `build` checks a tree of plain values against it with pydantic; an unknown key is
+an error that names the nearest known one, so that a misspelt setting is never ignored.
 """
 
 import dataclasses

@@ -24,8 +24,8 @@ IGNORED = -100  # the label of a position that is not to be predicted (the conve
 class Batch:
     """What a model reads. Rows may be ragged: then they are padded on the right and `mask_BT` says what is real.
 
-    ids_BT: int64 token ids. mask_BT: bool, True where the id is real; None when every position is. Real ids stand at the
-    start of a row; positions count them, from the state's `lengths_B`.
+    ids_BT: int64 token ids. mask_BT: bool, True where the id is real; None when every position is. Real ids stand at
+    the start of a row; positions count them, from the state's `lengths_B`.
     """
 
     ids_BT: Tensor
@@ -83,7 +83,7 @@ class LanguageModel(Protocol):
         ...
 
     def score(self, batch: Batch, labels_BT: Tensor) -> Tensor:
-        """log p(labels_BT[b, t] | ids_BT[b, :t+1]), fp32, (B, T); 0 where the label is -100. Never a (B, T, V) buffer."""
+        """log p(labels_BT[b, t] | ids_BT[b, :t+1]), fp32 (B, T); 0 where the label is -100. Never a (B, T, V) buffer."""
         ...
 
 
@@ -93,7 +93,7 @@ def fits(model: LanguageModel, length: int) -> bool:
 
 
 def pad(rows: Sequence[Sequence[int]], fill: int = 0) -> Batch:
-    """Rows of ids of different lengths as one right-padded batch on the CPU; `fill` is any valid id, it is masked out."""
+    """Rows of ids of different lengths as one right-padded batch on the CPU; `fill`, any valid id, is masked out."""
     longest = max(map(len, rows))
     ids_BT = torch.tensor([list(row) + [fill] * (longest - len(row)) for row in rows], dtype=torch.int64)
     if all(len(row) == longest for row in rows):
