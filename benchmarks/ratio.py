@@ -1,7 +1,8 @@
 """Speed as a ratio against a named peer: both run alternately in one process, medians are compared.
 
 Absolute times on a shared machine mean little; a ratio from the same minutes means something. Each file beside this
-one is one benchmark with a function `measure() -> list[Ratio]`; `python -m benchmarks [NAME ...]` runs them and prints a table.
+one is one benchmark with a function `measure() -> list[Ratio]`; `python -m benchmarks [NAME ...]` runs them and prints
+a table.
 """
 
 import statistics

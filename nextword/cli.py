@@ -7,6 +7,7 @@ torch); the recipe itself, named `"module:function"` by the settings class, is i
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -101,6 +102,8 @@ def parse(verb: str, arguments: Sequence[str]) -> Any | None:
     def receive(given: Any) -> Any:
         return given
 
+    if all(field.default is not MISSING or field.default_factory is not MISSING for field in fields(settings)):
+        receive.__defaults__ = (settings(),)  # nothing is required: no argument at all is fine
     receive.__annotations__["given"] = Annotated[settings, cyclopts.Parameter(name="*")]
     app.default(receive)
     try:

@@ -83,7 +83,7 @@ class LanguageModel(Protocol):
         ...
 
     def score(self, batch: Batch, labels_BT: Tensor) -> Tensor:
-        """log p(labels_BT[b, t] | ids_BT[b, :t+1]), fp32 (B, T); 0 where the label is -100. Never a (B, T, V) buffer."""
+        """log p(labels_BT[b, t] | ids_BT[b, :t+1]), fp32 (B, T); 0 at label -100. Never a (B, T, V) buffer."""
         ...
 
 
