@@ -17,7 +17,7 @@ def duration(seconds: float) -> str:
     """Seconds as people say them.
 
     >>> duration(75), duration(3.2), duration(7300)
-    ('1m15s', '3.2s', '2h02m')
+    ('1m15s', '3.2s', '2h01m')
     """
     if seconds < 10:
         return f"{seconds:.1f}s"
