@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from nextword.nn import loss
 from nextword.nn.loss import Term
 
-IGNORED = -100  # the label of a position that is not to be predicted (the convention of PyTorch and Hugging Face)
+IGNORED = loss.IGNORED  # the label of a position that is not to be predicted
 
 
 @dataclass(frozen=True)
