@@ -6,12 +6,13 @@ torch); the recipe itself, named `"module:function"` by the settings class, is i
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from importlib import import_module
 from typing import Annotated, Any
 
 from nextword.core.errors import NextwordError, SettingsError, nearest
+from nextword.core.settings import section_types
 
 # In the order of a language model's life: verb, its settings class, what it does.
 VERBS: dict[str, tuple[str, str]] = {
@@ -76,18 +77,29 @@ def find_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
     raise SettingsError(f"no verb {first!r}{nearest(first, VERBS)}")
 
 
+def spell_out(settings: type, arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--text FILE` written `--text.sources FILE`.
+
+    A section whose class names a field as its `MAIN` may be given by its own name; cyclopts would read JSON there.
+    """
+    sections = section_types(settings).items()
+    main_of = {f"--{name}": f"--{name}.{cls.__dict__['MAIN']}" for name, cls in sections if "MAIN" in cls.__dict__}
+    pairs = (argument.partition("=") for argument in arguments)
+    return [main_of.get(flag, flag) + equals + value for flag, equals, value in pairs]
+
+
 def parse(verb: str, arguments: Sequence[str]) -> Any | None:
     """The settings that the arguments of `verb` give; None when help was asked for and shown.
 
-    A settings class with a `BASE` method gets the arguments first and returns the tree that they change (a recipe).
+    A settings class with a class method `base` gets the arguments first and returns the tree that they change (a
+    recipe file) and that tree's name.
     """
     import cyclopts  # noqa: PLC0415 - 0.1 s that the top-level help need not pay
 
     settings = load(VERBS[verb][0])
-    base: Callable[[Sequence[str]], tuple[dict[str, Any], str]] | None = settings.__dict__.get("BASE")
     config = []
-    if base is not None and not {"--help", "-h"} & set(arguments):
-        tree, where = settings.BASE(arguments)
+    if "base" in vars(settings) and not {"--help", "-h"} & set(arguments):
+        tree, where = settings.base(arguments)
         config = [cyclopts.config.Dict(tree, source=where, use_commands_as_keys=False)]
     app = cyclopts.App(
         name=f"nextword {verb}",
@@ -107,7 +119,7 @@ def parse(verb: str, arguments: Sequence[str]) -> Any | None:
     receive.__annotations__["given"] = Annotated[settings, cyclopts.Parameter(name="*")]
     app.default(receive)
     try:
-        return app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        return app(spell_out(settings, arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
         raise SettingsError(f"{str(error).strip().rstrip('.')}; see `nextword {verb} --help`") from None
 
