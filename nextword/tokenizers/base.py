@@ -1,0 +1,171 @@
+"""Text to numbers and back: one class for every kind of tokenizer.
+
+A tokenizer cuts a text into tokens and numbers them. It wraps a `tokenizers.Tokenizer`, so that all kinds share one
+file format and one behaviour; what a kind promises of decode(encode(text)) is in `lossless`. Text is text: a document
+that contains the characters "<|endoftext|>" is encoded letter by letter, and only nextword itself puts the control
+token between documents.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from nextword.core.errors import DataError
+from nextword.core.files import fingerprint
+from nextword.tokenizers import files
+from nextword.tokenizers.bytelevel import to_bytes
+from nextword.tokenizers.stream import ByteStream, StreamDecoder, WindowStream
+
+BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # how SentencePiece writes a byte that has no piece
+
+
+class Tokenizer:
+    """A trained tokenizer.
+
+    inner: the tokenizer of the `tokenizers` library. kind: "bpe", "wordpiece", ... bos_id, eos_id, pad_id, unk_id: the
+    ids of the control tokens, None where there is none. lossless: decode(encode(text)) == text for every text.
+    """
+
+    def __init__(self, inner: tokenizers.Tokenizer, kind: str, lossless: bool, roles: Mapping[str, int | None]) -> None:
+        self.inner, self.kind, self.lossless = inner, kind, lossless
+        self.inner.encode_special_tokens = True  # control tokens in a text are text
+        self.bos_id, self.eos_id = roles.get("bos"), roles.get("eos")
+        self.pad_id, self.unk_id = roles.get("pad"), roles.get("unk")
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Tokenizer":
+        """The tokenizer in a folder with tokenizer.json (ours, a model's, or any from Hugging Face)."""
+        found = files.read(Path(folder))
+        return cls(found.inner, found.kind, found.lossless, found.roles)
+
+    def save(self, folder: Path | str) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, which Hugging Face's AutoTokenizer opens."""
+        ids = {"bos": self.bos_id, "eos": self.eos_id, "pad": self.pad_id, "unk": self.unk_id}
+        roles = {role: None if number is None else self.token(number) for role, number in ids.items()}
+        ours = {"kind": self.kind, "lossless": "any text" if self.lossless else "no"}
+        files.write(Path(folder), self.inner, roles, ours)
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+        return 1 + max(self.inner.get_vocab().values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of everything that decides the ids: equal fingerprints encode alike."""
+        return fingerprint([self.inner.to_str(), self.bos_id, self.eos_id])
+
+    @cached_property
+    def specials(self) -> frozenset[int]:
+        """The ids of control tokens, which `decode` leaves out; what was unknown stays visible."""
+        added = self.inner.get_added_tokens_decoder()
+        return frozenset(number for number, token in added.items() if token.special and number != self.unk_id)
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """The content of tokenizer.json but for the vocabulary: which steps the tokenizer takes."""
+        import json  # noqa: PLC0415
+
+        tree: dict[str, Any] = json.loads(self.inner.to_str())
+        tree["model"] = {key: value for key, value in tree["model"].items() if key not in {"vocab", "merges"}}
+        return tree
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text`; nothing is added at its ends. DataError for text that is not valid Unicode."""
+        try:
+            ids: list[int] = self.inner.encode(text, add_special_tokens=False).ids
+        except TypeError:
+            raise not_unicode(text) from None
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text; on several cores."""
+        try:
+            found = self.inner.encode_batch_fast(list(texts), add_special_tokens=False)
+        except TypeError:
+            raise next(not_unicode(text) for text in texts if not _is_unicode(text)) from None
+        return [encoding.ids for encoding in found]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; control tokens are left out, an incomplete character becomes U+FFFD."""
+        if self.is_byte_level:
+            return self.decode_bytes(ids).decode("utf-8", errors="replace")
+        text: str = self.inner.decode([number for number in ids if number not in self.specials])
+        return text
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of `ids` one after the other (for byte-level kinds the exact bytes of the text)."""
+        return b"".join([self.token_bytes(number) for number in ids if number not in self.specials])
+
+    def decoder(self) -> StreamDecoder:
+        """A decoder for ids that arrive one by one."""
+        if self.is_byte_level:
+            return ByteStream(lambda number: b"" if number in self.specials else self.token_bytes(number))
+        waits = self.byte_fallback
+        return WindowStream(self.decode, lambda number: waits and BYTE_TOKEN.fullmatch(self.token(number)) is not None)
+
+    def token(self, number: int) -> str:
+        """The token as the vocabulary writes it ("Ġthe", "##ing", "▁the"); "" for an id without a token."""
+        name: str | None = self.inner.id_to_token(number)
+        return name or ""
+
+    def token_bytes(self, number: int) -> bytes:
+        """The bytes of text that the token stands for in the middle of a text (the name of a control token)."""
+        return self._token_bytes(number)
+
+    @cached_property
+    def _token_bytes(self) -> Callable[[int], bytes]:
+        """A function with a table behind it, since generation asks for the same few tokens again and again."""
+        table: dict[int, bytes] = {}
+
+        def find(number: int) -> bytes:
+            if number not in table:
+                table[number] = self._spell(number)
+            return table[number]
+
+        return find
+
+    def _spell(self, number: int) -> bytes:
+        name = self.token(number)
+        if number in self.specials:
+            return name.encode()
+        if self.is_byte_level:
+            return to_bytes(name)
+        single = BYTE_TOKEN.fullmatch(name) if self.byte_fallback else None
+        if single:
+            return bytes([int(single[1], 16)])
+        prefix = self.spec["model"].get("continuing_subword_prefix") or ""
+        if self.spec["model"]["type"] == "WordPiece" and prefix:
+            name = name.removeprefix(prefix)
+        if "▁" in str(self.spec["decoder"]):  # the metaspace of SentencePiece, in whatever decoder writes it back
+            name = name.replace("▁", " ")
+        return name.encode()
+
+    @cached_property
+    def is_byte_level(self) -> bool:
+        """Whether tokens are sequences of bytes written as GPT-2 writes them."""
+        decoder: dict[str, Any] = self.spec["decoder"] or {}
+        steps: list[dict[str, Any]] = decoder.get("decoders", [decoder])
+        return [step.get("type") for step in steps] == ["ByteLevel"]
+
+    @cached_property
+    def byte_fallback(self) -> bool:
+        """Whether a character without a piece becomes byte tokens such as <0xE2>."""
+        return "ByteFallback" in str(self.spec["decoder"])
+
+
+def not_unicode(text: str) -> DataError:
+    """The error for a text that cannot be written as UTF-8, naming the place."""
+    place = next((i for i, character in enumerate(text) if 0xD800 <= ord(character) <= 0xDFFF), 0)
+    return DataError(
+        f"the text is not valid Unicode: half of a surrogate pair (U+{ord(text[place]):04X}) at character {place}; "
+        "mend it, for example with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
+    )
+
+
+def _is_unicode(text: str) -> bool:
+    return not any(0xD800 <= ord(character) <= 0xDFFF for character in text)

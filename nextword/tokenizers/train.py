@@ -1,0 +1,58 @@
+"""Learning a tokenizer from texts: reads them as a stream, the same texts give the same tokenizer."""
+
+from collections.abc import Iterable, Iterator
+
+from nextword.core.errors import DataError, SettingsError
+from nextword.core.progress import Progress
+from nextword.tokenizers.base import Tokenizer, not_unicode
+from nextword.tokenizers.kind import END, UNKNOWN, find
+from nextword.tokenizers.settings import TokenizerSettings
+
+
+def train(
+    settings: TokenizerSettings, texts: Iterable[str], *, total_bytes: int | None = None, quiet: bool = True
+) -> Tokenizer:
+    """A tokenizer of the wanted kind, learnt from `texts`.
+
+    `texts` is read once and never held (twice for wordpiece, which needs something that can be iterated again, such as
+    a list). Errors: DataError for no text at all and for a vocabulary larger than the texts allow; SettingsError for
+    one that is too small, and for a setting that the kind does not honour.
+    """
+    kind = find(settings.kind)
+    for name in ("vocab_size", "min_frequency", "ngram"):
+        if getattr(settings, name) is not None and name not in kind.honours:
+            raise SettingsError(
+                f"tokenizer.{name} has no effect on the kind {settings.kind!r}: leave it out or choose another kind"
+            )
+    if kind.passes > 1 and iter(texts) is texts:
+        raise DataError(
+            f"training a {settings.kind} tokenizer reads the texts {kind.passes} times: give a list, not an iterator"
+        )
+    counted = Counted(texts, kind.passes, total_bytes, quiet)
+    inner = kind.train(settings, counted)
+    if not counted.characters:
+        raise DataError("there is no text to train a tokenizer on: every document is empty")
+    end, unknown = inner.token_to_id(END), inner.token_to_id(UNKNOWN)
+    roles = {"bos": end, "eos": end, "pad": end, "unk": unknown}
+    return Tokenizer(inner, settings.kind, kind.lossless == "any text" and not settings.lowercase, roles)
+
+
+class Counted:
+    """The texts that are not empty, checked, counted, and shown as progress while they are read."""
+
+    def __init__(self, texts: Iterable[str], passes: int, total_bytes: int | None, quiet: bool) -> None:
+        self.texts, self.passes, self.total, self.quiet = texts, passes, total_bytes, quiet
+        self.characters = 0
+
+    def __iter__(self) -> Iterator[str]:
+        read = 0
+        with Progress("reading text", self.total, "B", quiet=self.quiet) as progress:
+            for text in self.texts:
+                if text:
+                    try:
+                        read += len(text.encode())
+                    except UnicodeEncodeError:
+                        raise not_unicode(text) from None
+                    self.characters += len(text)
+                    yield text
+                    progress.update(read)
