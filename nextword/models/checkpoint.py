@@ -1,0 +1,220 @@
+"""Model folders: `config.json` and `model.safetensors`, as Hugging Face writes and reads them, and no other format.
+
+What is read is checked: a tensor that is missing, left over, of another shape, truncated or not finite is an error that
+names it. What is written is whole or not there. A model that was read and is saved unchanged gives the same bytes.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nextword.core.errors import CheckpointError
+from nextword.core.files import atomic_folder, disk_errors, finish_swap, read_json
+from nextword.models.family import Family, Storable, find
+from nextword.models.weights import to_ours, to_theirs
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+SHARD_BYTES = 50 * 10**9  # transformers' default size of a file before it starts another
+METADATA = {"format": "pt"}  # what transformers writes, and asks for
+
+
+def load_model(folder: Path | str, dtype: torch.dtype | None = None, device: str = "cpu") -> Storable:
+    """The model in a folder, ready to use (not training); floating-point weights become `dtype` (None: as stored).
+
+    Raises CheckpointError with cause and remedy when the folder is no checkpoint or does not hold what it promises.
+    """
+    folder = Path(folder)
+    config = load_config(folder)
+    family = find(config.get("model_type"), str(folder / CONFIG))
+    with torch.device("meta"):
+        model = family.build(config)
+    stored = _without_ignored(dict(read_tensors(folder)), family, config)
+    ours = to_ours(family.rules(config), stored, str(folder))
+    _check_shapes(ours, model.state_dict(), family, config, folder)
+    dtype = dtype or _widest(stored.values())
+    kept = {name: _place(tensor, dtype, device) for name, tensor in ours.items()}
+    model.load_state_dict(kept, strict=True, assign=True)
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    return model
+
+
+def load_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a model folder; CheckpointError saying what is missing where it is none."""
+    finish_swap(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder; a model is a folder with {CONFIG} and {WEIGHTS}")
+    config = folder / CONFIG
+    if not config.is_file():
+        raise CheckpointError(f"{folder} is no model folder: it lacks {CONFIG} (and has {_content(folder)})")
+    tree = read_json(config, CheckpointError)
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{config} must hold a JSON object, received {type(tree).__name__}")
+    return tree
+
+
+def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """All tensors of a folder's safetensors, from one file or from the shards that its index names; each is checked."""
+    for path, names in _files(folder).items():
+        try:
+            with safe_open(path, framework="pt") as file:
+                held = set(file.keys())
+                absent = (names or held) - held
+                if absent:
+                    raise CheckpointError(
+                        f"{path} lacks {min(absent)!r}, which {INDEX} places there; get the file again"
+                    )
+                for name in sorted(held):
+                    tensor = file.get_tensor(name)
+                    _check_finite(name, tensor, path)
+                    yield name, tensor
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path} is truncated or no safetensors file ({error}); get or save it again"
+            ) from error
+
+
+def save_model(model: Storable, folder: Path | str, shard_bytes: int = SHARD_BYTES) -> None:
+    """Writes a model folder as a whole, replacing the one that was there; files of other kinds in it are kept."""
+    folder = Path(folder)
+    with atomic_folder(folder) as fresh:
+        if folder.is_dir():
+            for path in folder.iterdir():
+                if path.is_file() and path.name != CONFIG and ".safetensors" not in path.name:
+                    shutil.copy2(path, fresh / path.name)
+        write_model(model, fresh, shard_bytes)
+
+
+def write_model(model: Storable, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    """Writes config.json and the weights into an existing folder, for a caller who makes the folder atomic."""
+    family = find(model.config.get("model_type"), "the model")
+    ours = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    theirs = {name: x.to("cpu").contiguous() for name, x in to_theirs(family.rules(model.config), ours).items()}
+    config = dict(model.config)
+    floats = [x for x in theirs.values() if x.is_floating_point()]
+    if floats:
+        key = "torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"
+        config[key] = str(_widest(floats)).removeprefix("torch.")
+    with disk_errors(folder):
+        shards = _shards(theirs, shard_bytes)
+        for name, tensors in shards.items():
+            save_file(tensors, folder / name, metadata=METADATA)
+        if len(shards) > 1:
+            _write_json(folder / INDEX, _index(shards))
+        _write_json(folder / CONFIG, config)
+
+
+def _write_json(path: Path, tree: Any) -> None:
+    path.write_text(json.dumps(tree, indent=2, sort_keys=True) + "\n")  # transformers' layout, byte for byte
+
+
+def _shards(tensors: Mapping[str, Tensor], shard_bytes: int) -> dict[str, dict[str, Tensor]]:
+    """Tensors by file, in order, each file of at most `shard_bytes` unless one tensor is larger."""
+    groups: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if groups[-1] and size + tensor.nbytes > shard_bytes:
+            groups.append({})
+            size = 0
+        groups[-1][name] = tensor
+        size += tensor.nbytes
+    if len(groups) == 1:
+        return {WEIGHTS: groups[0]}
+    return {f"model-{n:05d}-of-{len(groups):05d}.safetensors": group for n, group in enumerate(groups, 1)}
+
+
+def _index(shards: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
+    tensors = [tensor for group in shards.values() for tensor in group.values()]
+    sizes = {"total_parameters": sum(t.numel() for t in tensors), "total_size": sum(t.nbytes for t in tensors)}
+    return {"metadata": sizes, "weight_map": dict(sorted((n, file) for file, g in shards.items() for n in g))}
+
+
+def _files(folder: Path) -> dict[Path, set[str]]:
+    """The safetensors files of a folder and the names that its index places in each (empty: all that it holds)."""
+    if (folder / WEIGHTS).is_file():
+        return {folder / WEIGHTS: set()}
+    if not (folder / INDEX).is_file():
+        pickles = sorted(path.name for path in folder.glob("*.bin")) + sorted(p.name for p in folder.glob("*.pt*"))
+        if pickles:
+            raise CheckpointError(
+                f"{folder} holds {pickles[0]} but no {WEIGHTS}: nextword reads no pickle, which can run any code; "
+                "save the model as safetensors (transformers: model.save_pretrained(folder))"
+            )
+        raise CheckpointError(f"{folder} is no model folder: it lacks {WEIGHTS} (and has {_content(folder)})")
+    index = read_json(folder / INDEX, CheckpointError)
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not places or not all(isinstance(file, str) for file in places.values()):
+        raise CheckpointError(f"{folder / INDEX} has no weight_map of tensor names and file names; get it again")
+    files: dict[Path, set[str]] = {}
+    for name, file in places.items():
+        path = folder / file
+        if Path(file).name != file or path.suffix != ".safetensors":
+            raise CheckpointError(
+                f"{folder / INDEX} places {name!r} in {file!r}, which is no safetensors file beside it"
+            )
+        if not path.is_file():
+            raise CheckpointError(f"{folder} lacks {file}, which {INDEX} names; get it again")
+        files.setdefault(path, set()).add(name)
+    return files
+
+
+def _content(folder: Path) -> str:
+    found = sorted(path.name for path in folder.iterdir())
+    return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "") if found else "nothing"
+
+
+def _check_finite(name: str, tensor: Tensor, path: Path) -> None:
+    """One sum tells, at the speed of reading, unless it overflows: then every number is looked at."""
+    if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float32)):
+        broken = int((~torch.isfinite(tensor)).sum())
+        if broken:
+            raise CheckpointError(
+                f"{path}: {name!r} has {broken} of {tensor.numel()} numbers that are NaN or infinite; "
+                "the training diverged or the file is corrupt: take an earlier checkpoint"
+            )
+
+
+def _without_ignored(stored: dict[str, Tensor], family: Family, config: dict[str, Any]) -> dict[str, Tensor]:
+    """Leaves out tables without content, and a second copy of a tied matrix."""
+    for name in family.ignored(config):
+        stored.pop(name, None)
+    for copy, original in family.copies(config).items():
+        if copy in stored and original in stored:
+            if not torch.equal(stored[copy], stored[original]):
+                raise CheckpointError(
+                    f"{copy!r} differs from {original!r}, but config.json ties them: set tie_word_embeddings to false"
+                )
+            del stored[copy]
+    return stored
+
+
+def _check_shapes(
+    ours: Mapping[str, Tensor], wanted: Mapping[str, Tensor], family: Family, config: dict[str, Any], folder: Path
+) -> None:
+    theirs = {name: rule.theirs for rule in family.rules(config) for name in rule.ours}
+    for name, tensor in ours.items():
+        if tensor.shape != wanted[name].shape:
+            raise CheckpointError(
+                f"{folder}: {' + '.join(map(repr, theirs[name]))} has shape {tuple(tensor.shape)}, but its config.json "
+                f"asks for {tuple(wanted[name].shape)}: correct config.json, or get the right file"
+            )
+
+
+def _place(tensor: Tensor, dtype: torch.dtype, device: str) -> Tensor:
+    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+
+
+def _widest(tensors: Any) -> torch.dtype:
+    """The smallest type that holds every floating-point tensor without loss (fp32 where there is none)."""
+    widest = None
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            widest = tensor.dtype if widest is None else torch.promote_types(widest, tensor.dtype)
+    return widest or torch.float32

@@ -1,0 +1,35 @@
+"""A fresh model: described by settings, drawn from a seed.
+
+The same settings, vocabulary and seed give the same weights on every machine and with any number of threads: they are
+drawn in fp32 on the CPU from one generator, in the order of the layers.
+"""
+
+import torch
+
+from nextword.core.settings import in_range
+from nextword.models.family import Special, Storable, find, fresh_config
+from nextword.models.settings import ModelSettings
+
+
+def create(
+    settings: ModelSettings,
+    vocab_size: int,
+    seed: int,
+    *,
+    eos_id: int | None = None,
+    bos_id: int | None = None,
+    pad_id: int | None = None,
+) -> Storable:
+    """A new model in fp32 on the CPU; the ids of special tokens go into its config.json.
+
+    Raises SettingsError for sizes that do not fit together or that the family does not have.
+    """
+    in_range("the vocabulary size", vocab_size, 1)
+    config = fresh_config(settings, vocab_size, Special(bos_id, eos_id, pad_id))
+    family = find(config["model_type"], "settings")
+    with torch.device("meta"):  # the shapes alone: nothing is drawn twice
+        model = family.build(config)
+    empty = {name: torch.empty(x.shape, dtype=x.dtype, device="cpu") for name, x in model.state_dict().items()}
+    model.load_state_dict(empty, strict=True, assign=True)
+    model.initialise(config.get("initializer_range", 0.0), torch.Generator().manual_seed(seed))
+    return model

@@ -1,0 +1,129 @@
+"""A family is a translation, not a model: a foreign config into our description, foreign tensors into our names.
+
+Each file in `nextword/models/families` holds one `FAMILY`; its name is the `model_type` of the configs that it reads.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from nextword.core.errors import CheckpointError, SettingsError, nearest
+from nextword.core.registry import names, part
+from nextword.models.base import LanguageModel
+from nextword.models.settings import ModelSettings
+from nextword.models.weights import Rule
+
+FAMILIES = "nextword.models.families"
+
+# keys of a config.json that describe the file, its history or its handling, and change no number that is computed
+_HARMLESS = """
+    architectures auto_map bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward do_sample dtype
+    decoder_start_token_id early_stopping eos_token_id finetuning_task forced_bos_token_id forced_eos_token_id id2label
+    initializer_range is_llama_config label2id length_penalty max_sequence_length min_length model_type
+    no_repeat_ngram_size num_beams output_attentions output_hidden_states pad_token_id prefix pretraining_tp
+    problem_type repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens
+    task_specific_params temperature tokenizer_class top_k top_p torch_dtype transformers.js_config
+    transformers_version unsloth_fixed unsloth_version use_cache
+"""
+HARMLESS = frozenset(_HARMLESS.split())
+
+
+class Storable(LanguageModel, Protocol):
+    """A model whose tensors can be taken out and put in by name, and drawn anew."""
+
+    PARTS: dict[str, str]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        ...
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], strict: bool = True, assign: bool = False) -> object:
+        """Takes tensors by name; with `assign` the given ones themselves, not their values."""
+        ...
+
+    def initialise(self, std: float, generator: torch.Generator) -> None:
+        """Draws all weights anew."""
+        ...
+
+
+@dataclass(frozen=True)
+class Special:
+    """The ids of special tokens that a config.json carries; None where the tokenizer has none."""
+
+    bos_id: int | None = None
+    eos_id: int | None = None
+    pad_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """How models of one `model_type` are described, built, read and written.
+
+    honoured: the ModelSettings that it uses. config: settings, vocabulary size and special ids -> config.json. build:
+    config.json -> model, on whatever device torch makes tensors on. rules: config.json -> how tensors are named.
+    ignored: names of tensors in files that carry nothing (tables that old versions stored). copies: names of tensors
+    that some files hold although they are tied to another, which they must equal.
+    """
+
+    honoured: frozenset[str]
+    config: Callable[[ModelSettings, int, Special], dict[str, Any]]
+    build: Callable[[dict[str, Any]], Storable]
+    rules: Callable[[dict[str, Any]], Iterable[Rule]]
+    ignored: Callable[[dict[str, Any]], frozenset[str]] = lambda config: frozenset()
+    copies: Callable[[dict[str, Any]], Mapping[str, str]] = lambda config: {}
+
+
+def find(model_type: object, where: str) -> Family:
+    """The family of a `model_type`; `where` names the file that asks for it."""
+    known = names(FAMILIES)
+    if not isinstance(model_type, str) or model_type.replace("-", "_") not in known:
+        raise CheckpointError(
+            f"{where}: model_type is {model_type!r}, which nextword does not read; it reads {', '.join(known)}"
+        )
+    return part(FAMILIES, model_type, "FAMILY")  # type: ignore[return-value]
+
+
+def fresh_config(settings: ModelSettings, vocab_size: int, special: Special) -> dict[str, Any]:
+    """The config.json of a fresh model; SettingsError for a set field that the family does not honour."""
+    family: Family = part(FAMILIES, settings.family, "FAMILY")  # type: ignore[assignment]
+    for field in fields(settings):
+        if field.name != "family" and field.name not in family.honoured and getattr(settings, field.name) is not None:
+            raise SettingsError(
+                f"model.{field.name} does not apply to the family {settings.family!r}, "
+                f"which has: {', '.join(sorted(family.honoured))}"
+            )
+    return family.config(settings, vocab_size, special)
+
+
+def check_keys(config: Mapping[str, Any], known: frozenset[str]) -> None:
+    """CheckpointError for the first key of a config that is neither known nor harmless: it might change numbers."""
+    for key in config:
+        if key not in known and key not in HARMLESS and not key.startswith("_"):
+            raise CheckpointError(
+                f"config.json has {key!r} = {config[key]!r}, which nextword does not know for model_type "
+                f"{config.get('model_type')!r}{nearest(key, known)}; remove it if it changes no number"
+            )
+
+
+def required(config: Mapping[str, Any], key: str, kind: type) -> Any:
+    """The value of a key that must be there and be of the given type (a bool is no int)."""
+    if key not in config:
+        raise CheckpointError(f"config.json lacks {key!r}")
+    return typed(config, key, kind, None)
+
+
+def typed(config: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+    """The value of a key, checked to be of the given type; the default where it is missing or null."""
+    value = config.get(key)
+    if value is None:
+        return default
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise CheckpointError(f"config.json: {key!r} must be {kind.__name__}, received {value!r}")
+    if kind is int and value < 1:
+        raise CheckpointError(f"config.json: {key!r} must be at least 1, received {value!r}")
+    return value

@@ -1,0 +1,56 @@
+"""The settings of a fresh model: its family and its sizes, in the same words for every kind.
+
+A setting that is left out is the family's default; one that the family has no use for is refused by name (a width for
+an n-gram), because a setting that is silently ignored is a mistake that nobody sees.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from nextword.core.settings import in_range
+
+LARGEST_ORDER = 10  # an n-gram of a higher order is its own training text
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """A fresh model: the family and its sizes."""
+
+    family: Annotated[str, Parameter(alias="--model")] = "llama"
+    "The kind of model: llama, lstm or ngram."
+    width: int | None = None
+    "Width of the residual stream, d_model (llama: 256, lstm: 256)."
+    depth: int | None = None
+    "Number of layers (llama: 4, lstm: 2)."
+    heads: int | None = None
+    "Number of query heads (llama: one for every 64 of width)."
+    kv_heads: int | None = None
+    "Number of key-value heads, a divisor of heads (llama: as many as heads)."
+    head_width: int | None = None
+    "Width of one head (llama: width / heads)."
+    ffn_width: int | None = None
+    "Width in the middle of the feed-forward (llama: 8/3 of width, rounded up to a multiple of 64)."
+    max_length: int | None = None
+    "Longest text in tokens that the model can read at once (llama: 512)."
+    tied: bool | None = None
+    "Whether the output matrix is the embedding (llama: yes, lstm: yes)."
+    rope_base: float | None = None
+    "Base of the rotary angles (llama: 10000)."
+    norm_eps: float | None = None
+    "The epsilon inside the root of RMSNorm (llama: 1e-5)."
+    dropout: float | None = None
+    "Share of the attention weights (llama) or layer outputs (lstm) dropped while training (0)."
+    order: int | None = None
+    "Length of the longest counted sequence, n of the n-gram (ngram: 3)."
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth", "heads", "kv_heads", "head_width", "ffn_width", "max_length", "order"):
+            value = getattr(self, name)
+            if value is not None:
+                in_range(f"model.{name}", value, 1, LARGEST_ORDER if name == "order" else float("inf"))
+        for name, low, high in (("dropout", 0, 0.9), ("norm_eps", 0, 1), ("rope_base", 1, float("inf"))):
+            value = getattr(self, name)
+            if value is not None:
+                in_range(f"model.{name}", value, low, high)
