@@ -1,7 +1,8 @@
 """Rotary positions as Hugging Face configs write them, in both layouts.
 
 Since transformers 5: `rope_parameters` = {"rope_type", "rope_theta", ...}; before: `rope_theta` beside a
-`rope_scaling` = {"type" or "rope_type", ...} that may be null. Which wins where both stand is decided as transformers does.
+`rope_scaling` = {"type" or "rope_type", ...} that may be null. Which wins where both stand is decided as transformers
+decides it.
 """
 
 import math

@@ -23,7 +23,8 @@ from nextword.nn.position.rope import DynamicNTK
 
 _KEYS = """
     attention_bias attention_dropout head_dim hidden_act hidden_size intermediate_size max_position_embeddings mlp_bias
-    num_attention_heads num_hidden_layers num_key_value_heads rms_norm_eps rope_interleaved tie_word_embeddings vocab_size
+    num_attention_heads num_hidden_layers num_key_value_heads rms_norm_eps rope_interleaved tie_word_embeddings
+    vocab_size
 """
 KEYS = ROPE_KEYS | frozenset(_KEYS.split())
 _HONOURED = "width depth heads kv_heads head_width ffn_width max_length tied rope_base norm_eps dropout"
