@@ -1,0 +1,136 @@
+"""The folder of a training run: what it was begun with, and whether it may go on with what is asked now.
+
+    OUT/
+      settings.json    every setting, what was resolved on this machine, and what the run depends on
+      log.jsonl        one line a step
+      checkpoints/     step-00000100/ ...; what a run goes on from
+      best/            the model with the lowest validation loss so far
+      model/           the finished model: a Hugging Face folder
+      summary.json     the figures at the end
+
+A run goes on only with the settings, text and first weights that it began with, because anything else would end as a
+model that no settings file describes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nextword.core.device import choose as choose_device
+from nextword.core.device import describe
+from nextword.core.errors import CheckpointError, SettingsError
+from nextword.core.files import read_json, write_json
+from nextword.core.settings import to_tree
+from nextword.train import lock
+from nextword.train.precision import choose as choose_precision
+from nextword.train.settings import TrainSettings
+
+SETTINGS, LOG, MODEL, SUMMARY = "settings.json", "log.jsonl", "model", "summary.json"
+SHOWN = 4  # differences that an error names
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What "auto" came to on this machine; it stays so for the whole run."""
+
+    precision: str
+    why: str
+    device: str
+    threads: int
+    processor: str
+
+
+def begin(out: Path, depends: Mapping[str, Any], settings: TrainSettings) -> Resolved:
+    """Begins a run in `out`, or checks that the run there is the one that is asked for.
+
+    depends: a JSON-like tree of what the run's result depends on besides `settings` (text, model).
+    Raises SettingsError naming what differs, or that the folder holds something else.
+    """
+    path = out / SETTINGS
+    wanted = flatten({**depends, "train": frozen(settings)})
+    if path.exists():
+        tree = read_json(path, CheckpointError)
+        try:
+            known, resolved = tree["run"], Resolved(**tree["resolved"])
+        except (KeyError, TypeError):
+            raise CheckpointError(f"{path} describes no training run; choose another --out") from None
+        refuse_differences(out, known, wanted)
+        return resolved
+    if any(entry.name != lock.NAME for entry in out.iterdir()):
+        raise SettingsError(f"{out} is not empty and holds no training run; choose another --out")
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    device = choose_device(settings.device)
+    choice = choose_precision(settings.precision, device)
+    resolved = Resolved(choice.precision, choice.why, str(device), torch.get_num_threads(), describe(device))
+    tree = {"nextword": version("nextword"), "torch": torch.__version__, "resolved": asdict(resolved)}
+    write_json(path, tree | {"run": wanted, "settings": to_tree(settings)})
+    return resolved
+
+
+def frozen(settings: TrainSettings) -> dict[str, Any]:
+    """The settings that decide the result: those that may not change when a run goes on."""
+    return {name: value for name, value in to_tree(settings).items() if name not in TrainSettings.FREE}
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"steps": 10}} -> {"train.steps": 10}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def refuse_differences(out: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises SettingsError naming the first settings in which the run in `out` differs from the one asked for."""
+    keys = [key for key in {**known, **wanted} if known.get(key) != wanted.get(key)]
+    if keys:
+        found = "; ".join(f"{key} was {known.get(key)!r}, now {wanted.get(key)!r}" for key in keys[:SHOWN])
+        more = f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+        raise SettingsError(f"{out} holds another run: {found}{more}; ask for the same, or choose another --out")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a finished run: losses in nats per token, memory in bytes; ended: finished, patience or time."""
+
+    model: str
+    parameters: int
+    steps: int
+    tokens: int
+    seconds: float
+    loss: float | None
+    validation_loss: float | None
+    best_step: int | None
+    precision: str
+    threads: int
+    device: str
+    memory: int
+    ended: str
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Over the whole run, with evaluations and checkpoints."""
+        return self.tokens / max(self.seconds, 1e-9)
+
+    def save(self, out: Path) -> None:
+        """Writes summary.json: the run is finished."""
+        write_json(out / SUMMARY, asdict(self) | {"tokens_per_second": round(self.tokens_per_second, 1)})
+
+
+def finished(out: Path, settings: TrainSettings) -> Summary | None:
+    """The summary of a run that has nothing left to do; None where it goes on (perhaps because more time was given)."""
+    if not (out / SUMMARY).exists() or not (out / MODEL).is_dir():
+        return None
+    tree = read_json(out / SUMMARY, CheckpointError)
+    tree.pop("tokens_per_second", None)
+    summary = Summary(**tree)
+    goes_on = summary.ended == "time" and summary.seconds < settings.max_seconds
+    return None if goes_on else summary

@@ -1,0 +1,31 @@
+"""Looks at the validation loss every so often and at the end; keeps the best; stops a run that gets no better."""
+
+from nextword.core.meter import Meter
+from nextword.train.hook import Hook, Record
+from nextword.train.run import Run
+from nextword.train.validation import Validation
+
+
+class Evaluate(Hook):
+    """Adds `validation_loss` to the record. After `patience` looks without a new best (0: never) the run ends."""
+
+    def __init__(self, validation: Validation, every: int, patience: int, meter: Meter) -> None:
+        self.validation, self.every, self.patience, self.meter = validation, every, patience, meter
+
+    def step(self, run: Run, record: Record) -> None:
+        """Evaluates when it is time."""
+        run.improved = False
+        if run.at.step % self.every and run.at.ended is None:
+            return
+        run.model.eval()
+        loss = self.validation.loss(run.model, run.device)
+        run.model.train()
+        at = run.at
+        record["validation_loss"] = at.validation_loss = loss
+        if at.best_loss is None or loss < at.best_loss:
+            at.best_loss, at.best_step, at.waited, run.improved = loss, at.step, 0, True
+        else:
+            at.waited += 1
+        if self.patience and at.waited >= self.patience and at.ended is None:
+            at.ended = "patience"
+        self.meter.go()

@@ -1,0 +1,18 @@
+"""What ends a run before its last step: the time allowed is over, or somebody pressed Ctrl-C."""
+
+from nextword.train.hook import Hook, Record
+from nextword.train.interrupt import Wish
+from nextword.train.run import Run
+
+
+class Limits(Hook):
+    """Ends the run for good when its seconds of training are used up; interrupts it when `wish` says so."""
+
+    def __init__(self, max_seconds: float, wish: Wish) -> None:
+        self.max_seconds, self.wish = max_seconds, wish
+
+    def step(self, run: Run, record: Record) -> None:
+        """Looks at both."""
+        run.interrupted = self.wish.stop
+        if run.at.ended is None and run.at.seconds >= self.max_seconds:
+            run.at.ended = "time"

@@ -1,0 +1,201 @@
+"""Pretraining into a folder: begin or resume, train, keep the best model, write the finished one.
+
+Called again with the same arguments, it goes on where it was: after Ctrl-C, a kill or a power cut it ends bit for bit
+where an uninterrupted run ends (same machine, same number of threads), and a finished run is recognised as such.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from nextword.core.device import peak_rate
+from nextword.core.errors import SettingsError
+from nextword.core.files import atomic_folder, finish_swap
+from nextword.core.log import StepLog
+from nextword.core.meter import Meter, peak_memory
+from nextword.core.progress import Progress
+from nextword.core.registry import part
+from nextword.data.stream import TokenRow, check_length
+from nextword.models.base import LanguageModel, fits
+from nextword.objectives.next_token import NextToken
+from nextword.train import checkpoint, folder
+from nextword.train.hook import Hook
+from nextword.train.hooks.evaluate import Evaluate
+from nextword.train.hooks.limits import Limits
+from nextword.train.hooks.log import Log
+from nextword.train.hooks.save import Save
+from nextword.train.hooks.show import Show
+from nextword.train.interrupt import Wish, listening
+from nextword.train.lock import only_one
+from nextword.train.loop import train
+from nextword.train.precision import Weights
+from nextword.train.run import Run
+from nextword.train.saver import BEST, Saver
+from nextword.train.schedule import find
+from nextword.train.settings import TrainSettings
+from nextword.train.validation import Validation
+
+MakeOptimizer = Callable[[Mapping[str, torch.Tensor], TrainSettings], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is trained on, and what the validation loss is measured on (None: nothing)."""
+
+    train: TokenRow
+    validation: TokenRow | None = None
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """How a model is written into an empty folder, tokenizer included, and read from one."""
+
+    write: Callable[[Path, LanguageModel], None]
+    read: Callable[[Path], LanguageModel]
+
+
+def say(line: str, quiet: bool = False) -> None:
+    """A note to the person who waits."""
+    if not quiet:
+        print(line, file=sys.stderr, flush=True)
+
+
+def pretrain(
+    model: nn.Module,
+    text: Text,
+    settings: TrainSettings,
+    out: Path,
+    files: ModelFiles,
+    *,
+    depends: Mapping[str, Any],
+    flops_per_token: float,
+    quiet: bool = False,
+) -> folder.Summary:
+    """Trains `model` (fresh, or the one to go on from) on `text` into the folder `out`; the figures at the end.
+
+    depends: a JSON-like tree of what the result depends on besides `settings`; a run in `out` that was begun with
+    another is refused. flops_per_token: of one training step, for the MFU.
+    Raises KeyboardInterrupt after Ctrl-C, once everything is saved.
+    """
+    check(model, text, settings)
+    with only_one(out):
+        resolved = folder.begin(out, depends, settings)
+        done = folder.finished(out, settings)
+        if done is not None:
+            say(f"{out} is finished ({done.steps:,} steps, ended: {done.ended}); nothing to do", quiet)
+            return done
+        torch.set_num_threads(resolved.threads)
+        device = torch.device(resolved.device)
+        deterministic(device)
+        say(f"{resolved.precision} on {resolved.processor} ({resolved.why})", quiet)
+        run = assemble(model.to(device), text, settings, resolved.precision)
+        found = checkpoint.find_good(out, say)
+        if found is not None:
+            path, counts = found
+            run.restore(cast(nn.Module, files.read(path / checkpoint.MODEL)), path / checkpoint.TENSORS, counts)
+            if run.at.ended == "time" and run.at.seconds < settings.max_seconds:
+                run.at.ended = None
+            say(f"goes on from step {run.at.step:,} of {settings.steps:,}", quiet)
+        elif checkpoint.all_of(out):
+            say("no checkpoint is whole: training begins anew")
+        meter = Meter(flops_per_token, peak_rate(resolved.precision, device), device)
+        sit(run, text, out, files, meter, quiet)
+        if run.at.ended is None:
+            say(f"stopped and saved at step {run.at.step:,} in {out}; the same command goes on from there")
+            raise KeyboardInterrupt
+        return finish(run, out, files, resolved)
+
+
+def check(model: nn.Module, text: Text, settings: TrainSettings) -> None:
+    """Refuses what cannot work, before anything is written."""
+    check_length(text.train, settings.length)
+    find(settings.schedule)
+    part("nextword.train.optimizers", settings.optimizer, "optimizer")
+    if not fits(model, settings.length):
+        raise SettingsError(
+            f"train.length is {settings.length}, but the model reads at most {model.max_length} tokens: lower it, or "
+            "make the model with a larger --model.max_length"
+        )
+    if settings.patience and text.validation is None:
+        raise SettingsError("train.patience needs validation text, and there is none: tokenise with a validation split")
+
+
+def deterministic(device: torch.device) -> None:
+    """Asks a GPU for kernels that sum in a fixed order; on the CPU all that are used here do."""
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def assemble(model: nn.Module, text: Text, settings: TrainSettings, precision: str) -> Run:
+    """A run at its beginning."""
+    torch.manual_seed(settings.seed)  # for dropout; the weights and the data have generators of their own
+    weights = Weights(model, precision)
+    make = cast(MakeOptimizer, part("nextword.train.optimizers", settings.optimizer, "optimizer"))
+    return Run(model, weights, make(weights.masters, settings), NextToken(), text.train, settings)
+
+
+def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet: bool) -> None:
+    """One sitting: trains until the run ends or is interrupted, and waits until all is saved."""
+    settings = run.settings
+    with ExitStack() as stack:
+        wish = stack.enter_context(listening())
+        log = stack.enter_context(StepLog(out / folder.LOG, run.at.log_bytes))
+        saver = stack.enter_context(Saver(out, files.write, settings.keep))
+        line = Progress("pretrain", settings.steps, "steps", start=run.at.step, quiet=quiet)
+        stack.enter_context(line)
+        hooks = make_hooks(settings, text, wish, log, saver, line, meter)
+
+        def last_good() -> str:
+            path = saver.last()
+            return f"the last good checkpoint is {path}" if path else "there is no checkpoint yet"
+
+        train(run, hooks, meter, last_good)
+
+
+def make_hooks(
+    settings: TrainSettings, text: Text, wish: Wish, log: StepLog, saver: Saver, line: Progress, meter: Meter
+) -> list[Hook]:
+    """The hooks of a run, in the order in which they act after a step."""
+    hooks: list[Hook] = [Limits(settings.max_seconds, wish)]
+    if text.validation is not None and settings.eval_every:
+        look = Validation(text.validation, settings.length, settings.eval_tokens, settings.micro_rows)
+        hooks.append(Evaluate(look, settings.eval_every, settings.patience, meter))
+    hooks.append(Log(log, meter, settings.checkpoint_every))
+    hooks.append(Save(saver, settings.checkpoint_every, meter))
+    hooks.append(Show(line, meter))
+    return hooks
+
+
+def finish(run: Run, out: Path, files: ModelFiles, resolved: folder.Resolved) -> folder.Summary:
+    """Writes the finished model (the best one where validation chose it) and the summary."""
+    at = run.at
+    with atomic_folder(out / folder.MODEL) as place:
+        if at.best_loss is not None:
+            finish_swap(out / BEST)
+            shutil.copytree(out / BEST, place, dirs_exist_ok=True)
+        else:
+            files.write(place, run.model)
+    summary = folder.Summary(
+        model=str(out / folder.MODEL),
+        parameters=sum(tensor.numel() for tensor in run.model.parameters()),
+        steps=at.step,
+        tokens=at.tokens,
+        seconds=round(at.seconds, 3),
+        loss=at.loss,
+        validation_loss=at.best_loss,
+        best_step=at.best_step if at.best_loss is not None else None,
+        precision=resolved.precision,
+        threads=resolved.threads,
+        device=resolved.processor,
+        memory=peak_memory(run.device),
+        ended=at.ended or "",
+    )
+    summary.save(out)
+    return summary

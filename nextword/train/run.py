@@ -1,0 +1,117 @@
+"""A training run: everything that changes from step to step, and what it is saved from and restored into.
+
+To go on bit for bit, a run needs its weights (fp32 masters where the model computes with fewer bits), the optimizer's
+running means, the place in the data, the random number generators, and the counts below. All of it is either a tensor
+(`tensors`) or a small JSON tree (`to_json`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from nextword.data.stream import Place, TokenRow, Windows, windows
+from nextword.objectives.base import Objective
+from nextword.train.precision import Weights
+from nextword.train.settings import TrainSettings
+
+
+@dataclass
+class Progress:
+    """The counts of a run: they are what `state.json` holds.
+
+    best_loss, best_step: the lowest validation loss so far; waited: looks since then; seconds: of training, over all
+    sittings; ended: why it stopped for good (finished, patience, time), None while it goes on.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_step: int = 0
+    waited: int = 0
+    validation_loss: float | None = None
+    loss: float | None = None
+    scale: float = 1.0
+    good_steps: int = 0
+    place: dict[str, int] = field(default_factory=dict)
+    log_bytes: int = 0
+    ended: str | None = None
+
+
+class Run:
+    """A model on its way: its weights, optimizer, data and counts."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weights: Weights,
+        optimizer: torch.optim.Optimizer,
+        objective: Objective,
+        tokens: TokenRow,
+        settings: TrainSettings,
+    ) -> None:
+        self.model, self.weights, self.optimizer, self.objective = model, weights, optimizer, objective
+        self.tokens, self.settings = tokens, settings
+        self.device = next(model.parameters()).device
+        self.at = Progress(place=Place(settings.seed).to_json())
+        self.interrupted = False
+        self.improved = False  # the last step's look at the validation loss was the best so far
+
+    @property
+    def last(self) -> bool:
+        """Whether the step just made is the last of this sitting."""
+        return self.interrupted or self.at.ended is not None
+
+    def batches(self) -> Iterator[tuple[Windows, Place]]:
+        """The batches from where the run stands."""
+        settings = self.settings
+        return windows(self.tokens, settings.length, settings.batch, settings.seed, Place(**self.at.place))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything but the model's own weights that has to be saved, as tensors."""
+        found = {"random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            found["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        for name, master in self.weights.masters.items():
+            if self.weights.low:
+                found[f"master.{name}"] = master.detach()
+            for key, value in self.optimizer.state.get(master, {}).items():
+                found[f"optimizer.{name}.{key}"] = value
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts, with the loss scale of fp16."""
+        self.at.scale, self.at.good_steps = self.weights.scale, self.weights.good_steps
+        return asdict(self.at)
+
+    def restore(self, model: nn.Module, state: Path, counts: Mapping[str, Any]) -> None:
+        """Puts a saved run's weights, tensors (a safetensors file) and counts in place of this one's.
+
+        Values are copied into memory of our own: the speed and the rounding of matrix products can depend on how a
+        tensor lies in memory, and it must lie as in an uninterrupted run.
+        """
+        self.model.load_state_dict(model.state_dict())
+        saved = load_file(state)
+        names = {id(master): name for name, master in self.weights.masters.items()}
+        with torch.no_grad():
+            for name, master in self.weights.masters.items():
+                if self.weights.low:
+                    master.copy_(saved[f"master.{name}"])
+        tree = self.optimizer.state_dict()
+        order = [names[id(master)] for group in self.optimizer.param_groups for master in group["params"]]
+        for index, name in enumerate(order):
+            start = f"optimizer.{name}."
+            mine = {key.removeprefix(start): value.clone() for key, value in saved.items() if key.startswith(start)}
+            if mine:
+                tree["state"][index] = mine
+        self.optimizer.load_state_dict(tree)
+        torch.set_rng_state(saved["random.cpu"].clone())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["random.cuda"].clone(), self.device)
+        self.at = Progress(**counts)
+        self.weights.scale, self.weights.good_steps = self.at.scale, self.at.good_steps

@@ -1,0 +1,122 @@
+"""Settings of a training run: how long, with what steps, how it is watched and saved."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from cyclopts import Parameter
+
+from nextword.core.errors import SettingsError
+from nextword.core.settings import in_range
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How a model is trained. The defaults train a Llama of 1-20M parameters well."""
+
+    FREE: ClassVar[tuple[str, ...]] = ("max_time", "checkpoint_every", "keep")  # may change when a run is resumed
+
+    steps: int = 1000
+    "Updates of the weights."
+    batch: int = 16
+    "Rows a step."
+    micro_batch: int | None = None
+    "Rows computed at once; fewer than the batch saves memory and gives the same gradient. All of them if left out."
+    length: int = 256
+    "Tokens a row."
+    learning_rate: float = 1e-3
+    "The highest learning rate, reached after the warm-up."
+    schedule: str = "cosine"
+    "How the learning rate falls after the warm-up: constant, cosine, linear, wsd, inverse-root."
+    warmup: int | None = None
+    "Steps in which the learning rate rises from 0; a tenth of all, at most 100, if left out."
+    decay: float = 0.2
+    "wsd: the share of all steps in which the learning rate falls, at the end."
+    floor: float = 0.1
+    "cosine, linear, wsd: the last learning rate, as a share of the highest."
+    optimizer: str = "adamw"
+    "What turns gradients into updates: adamw."
+    betas: tuple[float, float] = (0.9, 0.99)
+    "AdamW: how much of the running means of the gradient and of its square is kept each step."
+    eps: float = 1e-8
+    "AdamW: added to the root of the mean square."
+    weight_decay: float = 0.1
+    "Share by which matrices shrink each step, times the learning rate; norms and biases do not shrink."
+    clip: float = 1.0
+    "The gradient's norm is cut to this; 0 leaves it."
+    precision: str = "auto"
+    "fp32, bf16 or fp16 (GPU) matrix products, with fp32 masters; auto: what is faster here, measured once."
+    device: str = "auto"
+    "cpu, cuda, cuda:1, mps; auto: a GPU if there is one."
+    threads: int | None = None
+    "Threads on the CPU; all cores if left out. Kept when a run is resumed, since sums depend on it."
+    seed: Annotated[int, Parameter(alias="--seed")] = 0
+    "Draws the first weights, the order of the rows and dropout."
+    max_time: Annotated[str | None, Parameter(alias="--max-time")] = None
+    "Stop after this much training in all, resumed parts included: 90s, 10m, 1h30m."
+    eval_every: int = 100
+    "Steps between two looks at the validation loss; 0 for none."
+    eval_tokens: int = 32_768
+    "Validation tokens of one look, always the same ones, spread over the whole split."
+    patience: int = 0
+    "Stop after this many looks in a row without a better validation loss; 0 never."
+    checkpoint_every: int = 100
+    "Steps between two checkpoints; one is saved at the end and at Ctrl-C too."
+    keep: int = 2
+    "Checkpoints that are kept, the newest ones."
+
+    def __post_init__(self) -> None:
+        """Refuses numbers out of range and settings that cannot take effect."""
+        for name, low in (("steps", 1), ("batch", 1), ("length", 1), ("eval_tokens", 1), ("checkpoint_every", 1),
+                          ("keep", 1), ("eval_every", 0), ("patience", 0), ("clip", 0), ("weight_decay", 0),
+                          ("seed", 0)):  # fmt: skip
+            in_range(f"train.{name}", getattr(self, name), low)
+        in_range("train.learning_rate", self.learning_rate, 0, 100)
+        in_range("train.warmup", self.warm_steps, 0, self.steps)
+        in_range("train.decay", self.decay, 0, 1)
+        in_range("train.floor", self.floor, 0, 1)
+        in_range("train.eps", self.eps, 0, 1)
+        for beta in self.betas:
+            in_range("train.betas", beta, 0, 0.999999)
+        if self.micro_batch is not None:
+            in_range("train.micro_batch", self.micro_batch, 1, self.batch)
+        if self.threads is not None:
+            in_range("train.threads", self.threads, 1, 1024)
+        if self.precision not in PRECISIONS:
+            raise SettingsError(f"train.precision must be {' or '.join(PRECISIONS)}, received {self.precision!r}")
+        if self.patience and not self.eval_every:
+            raise SettingsError("train.patience needs validation losses: set train.eval_every above 0")
+        if self.max_time is not None:
+            seconds(self.max_time)
+
+    @property
+    def warm_steps(self) -> int:
+        """Steps of warm-up, the default worked out."""
+        return min(self.steps // 10, 100) if self.warmup is None else self.warmup
+
+    @property
+    def micro_rows(self) -> int:
+        """Rows computed at once, the default worked out."""
+        return self.batch if self.micro_batch is None else self.micro_batch
+
+    @property
+    def max_seconds(self) -> float:
+        """`max_time` in seconds; infinite where there is none."""
+        return float("inf") if self.max_time is None else seconds(self.max_time)
+
+
+def seconds(text: str) -> float:
+    """A length of time as people write it, in seconds.
+
+    >>> seconds("1h30m"), seconds("90s"), seconds("45")
+    (5400.0, 90.0, 45.0)
+    """
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise SettingsError(f"train.max_time must be a time such as 90s, 10m or 1h30m, received {text!r}")
+    return sum(float(number) * SECONDS[unit] for number, unit in parts)
