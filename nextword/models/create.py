@@ -29,7 +29,7 @@ def create(
     family = find(config["model_type"], "settings")
     with torch.device("meta"):  # the shapes alone: nothing is drawn twice
         model = family.build(config)
-    empty = {name: torch.empty(x.shape, dtype=x.dtype, device="cpu") for name, x in model.state_dict().items()}
-    model.load_state_dict(empty, strict=True, assign=True)
+    blank = {name: torch.zeros(x.shape, dtype=x.dtype, device="cpu") for name, x in model.state_dict().items()}
+    model.load_state_dict(blank, strict=True, assign=True)
     model.initialise(config.get("initializer_range", 0.0), torch.Generator().manual_seed(seed))
     return model

@@ -13,6 +13,7 @@ from torch import Tensor
 from nextword.core.errors import CheckpointError, SettingsError, nearest
 from nextword.core.registry import names, part
 from nextword.models.base import LanguageModel
+from nextword.models.costs import Costs
 from nextword.models.settings import ModelSettings
 from nextword.models.weights import Rule
 
@@ -46,6 +47,10 @@ class Storable(LanguageModel, Protocol):
 
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """Draws all weights anew."""
+        ...
+
+    def costs(self) -> Costs:
+        """What a token costs."""
         ...
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextword.models.base import Batch, Output
+from nextword.models.costs import Costs
 from nextword.models.scores import label_logprobs
 from nextword.nn.block import Block, BlockSettings
 from nextword.nn.cache import KVCache
@@ -114,6 +115,16 @@ class Transformer(nn.Module):
     def score(self, batch: Batch, labels_BT: Tensor) -> Tensor:
         """log p(label | ids up to and with its position), fp32, (B, T); 0 where the label is -100."""
         return label_logprobs(self.hidden(batch).hidden_BTD, labels_BT, self.output_VD)
+
+    def costs(self) -> Costs:
+        """Matrices of the blocks and the output; attention's two products for each key seen; the cache."""
+        matrices = sum(w.numel() for block in self.blocks for w in block.parameters() if w.dim() > 1)
+        attentions = [block.attention for block in self.settings.blocks]
+        return Costs(
+            matrices=matrices + self.output_VD.numel(),
+            flops_per_key=sum(4 * a.heads * a.head_width for a in attentions),
+            state_per_token=sum(2 * a.kv_heads * a.head_width for a in attentions),
+        )
 
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """Draws all weights anew, see `nextword.nn.init`."""

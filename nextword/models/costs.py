@@ -1,0 +1,17 @@
+"""What a token costs in a kind of model, in the few numbers from which `count` makes its figures."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Costs:
+    """matrices: the numbers in matrices that every token is multiplied with, the output matrix included.
+
+    flops_per_key: attention's FLOPs for each key that a token sees, over all layers. state_per_token and state_fixed:
+    floating-point numbers that the state of one sequence holds for each token, and once.
+    """
+
+    matrices: int
+    flops_per_key: int = 0
+    state_per_token: int = 0
+    state_fixed: int = 0

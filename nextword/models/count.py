@@ -1,0 +1,79 @@
+"""What a model weighs and what a token costs, counted from its description alone.
+
+Built on torch's meta device, a model has shapes but no memory: a 70B config is counted in a second.
+
+    FLOPs a token, forward   = 2 · (numbers in matrices) + 4 · Σ_layers H · E · (keys seen)
+    FLOPs a token, training  = 3 × forward               the gradient costs two products for each one forward
+
+A multiply and an add are two FLOPs. N without embeddings leaves out the embedding and an untied output matrix, as in
+Kaplan et al., "Scaling Laws for Neural Language Models" (2020); the output matrix is multiplied all the same and
+counts for FLOPs. GPT-3 175B: 12 · 96 layers · 12288² = 173,946,175,488.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nextword.models.family import Storable, find
+
+OUTSIDE_N = {"embedding", "output"}
+FLOAT_BYTES = {"fp32": 4, "bf16": 2}
+BACKWARD = 2  # products for the gradient, for each one forward
+
+
+@dataclass(frozen=True)
+class Count:
+    """The figures of one model; FLOPs for texts of `length` tokens, on average over their positions."""
+
+    parameters: int
+    by_part: dict[str, int]
+    without_embeddings: int
+    length: int | None
+    flops_forward: float
+    flops_training: float
+    state_per_token: int
+    state_fixed: int
+
+    def bytes(self, kind: str) -> int:
+        """Bytes of all weights in `kind`, a key of FLOAT_BYTES."""
+        return self.parameters * FLOAT_BYTES[kind]
+
+    def cache_bytes(self, length: int, kind: str) -> int:
+        """Bytes of the state of one sequence of `length` tokens."""
+        return (self.state_per_token * length + self.state_fixed) * FLOAT_BYTES[kind]
+
+
+def count(model: Storable, length: int | None = None) -> Count:
+    """Counts a model's parameters and costs; `length` defaults to the model's max_length."""
+    by_part: dict[str, int] = {}
+    for name, tensor in model.state_dict().items():
+        part = part_of(name, model.PARTS)
+        by_part[part] = by_part.get(part, 0) + tensor.numel()
+    costs = model.costs()
+    length = length or model.max_length
+    seen = ((length or 1) + 1) / 2  # a position sees itself and those before: 1, 2, ... length
+    forward = 2 * costs.matrices + costs.flops_per_key * seen
+    total = sum(by_part.values())
+    return Count(
+        parameters=total,
+        by_part=by_part,
+        without_embeddings=total - sum(size for part, size in by_part.items() if part in OUTSIDE_N),
+        length=length,
+        flops_forward=forward,
+        flops_training=(1 + BACKWARD) * forward,
+        state_per_token=costs.state_per_token,
+        state_fixed=costs.state_fixed,
+    )
+
+
+def part_of(name: str, parts: dict[str, str]) -> str:
+    """The part that a tensor counts for, by the first of the names on its path that `parts` knows."""
+    return next(parts[step] for step in name.split(".") if step in parts)
+
+
+def describe(config: dict[str, Any], where: str = "config.json") -> Storable:
+    """The model of a config.json without memory for its weights (on the meta device)."""
+    family = find(config.get("model_type"), where)
+    with torch.device("meta"):
+        return family.build(config)
