@@ -120,7 +120,7 @@ class Counts:
         return len(self.starts[k - 1]) - 1
 
     def frequencies(self, hidden_ND: Ints, token_N: Ints) -> Floats:
-        """c(h w) / c(h) of the whole context, without any mixing; NaN where the context was never followed.
+        """c(h w) / c(h) of a context of any number of columns, without mixing; NaN where it was never followed.
 
         The denominator counts the occurrences of h that have a successor.
         """

@@ -2,14 +2,14 @@
 
     P(w | h) = (c(h w) + T(h) · P(w | h')) / (c(h) + T(h))          P(w) of no context at all = 1/V
 
-c(h w) counts h followed by w; c(h) = Σ_w c(h w) counts h where something follows; T(h) is the number of different tokens
-that followed; h' is h without its oldest token. This is Witten-Bell interpolation (Witten & Bell, 1991; Chen & Goodman,
+c(h w) counts h followed by w; c(h) = Σ_w c(h w) counts h where something follows; T(h) is the number of different
+tokens that followed; h' is h without its oldest token. This is Witten-Bell interpolation (Witten & Bell, 1991; Chen & Goodman,
 1998): a context that was followed by many different tokens trusts itself less. A context never seen leaves P(w | h') as
 it is, and down at 1/V every token keeps a probability above 0.
 
-Documents: a context does not reach over an end of document. The end token may stand only as the oldest token of a context,
-where it means "the document begins here", and as the token that is predicted. So the first token of a document has the
-context (end), and what stood in the document before is not seen.
+Documents: a context does not reach over an end of document. The end token may stand only as the oldest token of a
+context, where it means "the document begins here", and as the token that is predicted. So the first token of a document
+has the context (end), and what stood in the document before is not seen.
 
 hidden_BTD holds the last n − 1 ids themselves, oldest first, −1 where the context is shorter.
 """
@@ -122,7 +122,7 @@ class NGram:
         return logp_BT
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The tables: `counts_1` (V), and `keys_k`, `counts_k` of each longer length k; shapes alone while there are none."""
+        """The tables `counts_1` (V), `keys_k` and `counts_k` of each longer length k; shapes alone while there are none."""
         if self.counts is None:
             sizes = {"counts_1": self.vocab_size}
             for k, size in enumerate(self.settings.entries, 2):

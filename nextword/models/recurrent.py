@@ -1,7 +1,8 @@
 """The recurrent language model: embedding, LSTM layers, scores over the vocabulary.
 
 Mikolov et al., "Recurrent neural network based language model" (2010), with LSTM layers as in Sundermeyer et al. (2012)
-and the output matrix tied to the embedding as in Press & Wolf (2017). It reads texts of any length at constant cost a token.
+and the output matrix tied to the embedding as in Press & Wolf (2017). It reads texts of any length at constant cost a
+token.
 """
 
 from dataclasses import dataclass

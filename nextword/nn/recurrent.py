@@ -8,7 +8,8 @@
 PyTorch's, which has the gates in the order i, f, g, o and two biases that add up. Dropout falls between the layers and
 never on the recurrence (Zaremba et al., "Recurrent Neural Network Regularization", 2014).
 
-The state is h and c of each layer, the same size however long the text. It cannot be taken back: what was forgotten is gone.
+The state is h and c of each layer, the same size however long the text. It cannot be taken back: what was forgotten is
+gone.
 """
 
 from dataclasses import dataclass
