@@ -6,6 +6,7 @@ that contains the characters "<|endoftext|>" is encoded letter by letter, and on
 token between documents.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -68,8 +69,6 @@ class Tokenizer:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The content of tokenizer.json but for the vocabulary: which steps the tokenizer takes."""
-        import json  # noqa: PLC0415
-
         tree: dict[str, Any] = json.loads(self.inner.to_str())
         tree["model"] = {key: value for key, value in tree["model"].items() if key not in {"vocab", "merges"}}
         return tree
@@ -94,7 +93,8 @@ class Tokenizer:
         """The text of `ids`; control tokens are left out, an incomplete character becomes U+FFFD."""
         if self.is_byte_level:
             return self.decode_bytes(ids).decode("utf-8", errors="replace")
-        text: str = self.inner.decode([number for number in ids if number not in self.specials])
+        kept = [number for number in ids if number not in self.specials]
+        text: str = self.inner.decode(kept, skip_special_tokens=False)
         return text
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from nextword.core.errors import DataError, SettingsError
+from nextword.core.errors import DataError, NextwordError, SettingsError
 from nextword.core.progress import Progress
 from nextword.tokenizers.base import Tokenizer, not_unicode
 from nextword.tokenizers.kind import END, UNKNOWN, find
@@ -29,9 +29,15 @@ def train(
             f"training a {settings.kind} tokenizer reads the texts {kind.passes} times: give a list, not an iterator"
         )
     counted = Counted(texts, kind.passes, total_bytes, quiet)
-    inner = kind.train(settings, counted)
+    nothing = DataError("there is no text to train a tokenizer on: no document, or only empty ones")
+    try:
+        inner = kind.train(settings, counted)
+    except NextwordError:
+        if counted.complete and not counted.characters:
+            raise nothing from None
+        raise
     if not counted.characters:
-        raise DataError("there is no text to train a tokenizer on: every document is empty")
+        raise nothing
     end, unknown = inner.token_to_id(END), inner.token_to_id(UNKNOWN)
     roles = {"bos": end, "eos": end, "pad": end, "unk": unknown}
     return Tokenizer(inner, settings.kind, kind.lossless == "any text" and not settings.lowercase, roles)
@@ -42,7 +48,7 @@ class Counted:
 
     def __init__(self, texts: Iterable[str], passes: int, total_bytes: int | None, quiet: bool) -> None:
         self.texts, self.passes, self.total, self.quiet = texts, passes, total_bytes, quiet
-        self.characters = 0
+        self.characters, self.complete = 0, False
 
     def __iter__(self) -> Iterator[str]:
         read = 0
@@ -56,3 +62,4 @@ class Counted:
                     self.characters += len(text)
                     yield text
                     progress.update(read)
+        self.complete = True
