@@ -1,0 +1,25 @@
+"""Temperature: softmax(logits / T).
+
+T < 1 sharpens the distribution, T > 1 flattens it (T → ∞ is uniform), T = 1 leaves it. T = 0 is greedy: a case of its
+own, which the strategy treats, since nothing can be divided by 0.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nextword.decode.settings import SamplingSettings
+
+PLACE = 1  # first: top-k and top-p look at the distribution that it gives
+
+
+def active(row: SamplingSettings) -> bool:
+    """Whether it changes anything for this row."""
+    return row.temperature not in {0.0, 1.0}
+
+
+def process(logits_BV: Tensor, rows: Sequence[SamplingSettings]) -> Tensor:
+    """Each row's logits divided by its temperature."""
+    divisors_B = torch.tensor([row.temperature if active(row) else 1.0 for row in rows], device=logits_BV.device)
+    return logits_BV / divisors_B[:, None]

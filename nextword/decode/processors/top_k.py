@@ -1,0 +1,27 @@
+"""Top-k: only the k likeliest tokens can be chosen (Fan et al., "Hierarchical Neural Story Generation", 2018).
+
+Tokens as likely as the k-th stay in, so that the result does not depend on an order among equals.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nextword.decode.settings import SamplingSettings
+
+PLACE = 2
+
+
+def active(row: SamplingSettings) -> bool:
+    """Whether it changes anything for this row."""
+    return row.top_k is not None
+
+
+def process(logits_BV: Tensor, rows: Sequence[SamplingSettings]) -> Tensor:
+    """Logits with -inf outside of each row's k largest."""
+    vocab_size = logits_BV.shape[-1]
+    counts_B = torch.tensor([min(row.top_k or vocab_size, vocab_size) for row in rows], device=logits_BV.device)
+    largest_BK = logits_BV.topk(int(counts_B.max()), dim=-1).values
+    threshold_B1 = largest_BK.gather(-1, counts_B[:, None] - 1)
+    return logits_BV.masked_fill(logits_BV < threshold_B1, float("-inf"))
