@@ -5,7 +5,7 @@ an n-gram), because a setting that is silently ignored is a mistake that nobody 
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from cyclopts import Parameter
 
@@ -17,6 +17,8 @@ LARGEST_ORDER = 10  # an n-gram of a higher order is its own training text
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """A fresh model: the family and its sizes."""
+
+    MAIN: ClassVar[str] = "family"  # `--model lstm` stands for `--model.family lstm`
 
     family: Annotated[str, Parameter(alias="--model")] = "llama"
     "The kind of model: llama, lstm or ngram."

@@ -12,7 +12,7 @@ A run goes on only with the settings, text and first weights that it began with,
 model that no settings file describes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -44,14 +44,14 @@ class Resolved:
     processor: str
 
 
-def begin(out: Path, depends: Mapping[str, Any], settings: TrainSettings) -> Resolved:
-    """Begins a run in `out`, or checks that the run there is the one that is asked for.
+def begin(out: Path, depends: Mapping[str, Any], settings: TrainSettings, resolve: Callable[[], Resolved]) -> Resolved:
+    """Begins a run in `out`, or checks that the one there is the one asked for; what was resolved when it began.
 
-    depends: a JSON-like tree of what the run's result depends on besides `settings` (text, model).
+    depends: a JSON-like tree of all that the run's result depends on (text, model, settings).
     Raises SettingsError naming what differs, or that the folder holds something else.
     """
     path = out / SETTINGS
-    wanted = flatten({**depends, "train": frozen(settings)})
+    wanted = flatten(depends)
     if path.exists():
         tree = read_json(path, CheckpointError)
         try:
@@ -62,14 +62,19 @@ def begin(out: Path, depends: Mapping[str, Any], settings: TrainSettings) -> Res
         return resolved
     if any(entry.name != lock.NAME for entry in out.iterdir()):
         raise SettingsError(f"{out} is not empty and holds no training run; choose another --out")
+    resolved = resolve()
+    tree = {"nextword": version("nextword"), "torch": torch.__version__, "resolved": asdict(resolved)}
+    write_json(path, tree | {"run": wanted, "settings": to_tree(settings)})
+    return resolved
+
+
+def resolve(settings: TrainSettings) -> Resolved:
+    """Chooses threads, device and precision; measures where the settings say "auto"."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
     choice = choose_precision(settings.precision, device)
-    resolved = Resolved(choice.precision, choice.why, str(device), torch.get_num_threads(), describe(device))
-    tree = {"nextword": version("nextword"), "torch": torch.__version__, "resolved": asdict(resolved)}
-    write_json(path, tree | {"run": wanted, "settings": to_tree(settings)})
-    return resolved
+    return Resolved(choice.precision, choice.why, str(device), torch.get_num_threads(), describe(device))
 
 
 def frozen(settings: TrainSettings) -> dict[str, Any]:

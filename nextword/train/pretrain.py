@@ -86,7 +86,8 @@ def pretrain(
     """
     check(model, text, settings)
     with only_one(out):
-        resolved = folder.begin(out, depends, settings)
+        depends = {**depends, "train": folder.frozen(settings)}
+        resolved = folder.begin(out, depends, settings, lambda: folder.resolve(settings))
         done = folder.finished(out, settings)
         if done is not None:
             say(f"{out} is finished ({done.steps:,} steps, ended: {done.ended}); nothing to do", quiet)

@@ -1,0 +1,137 @@
+"""`nextword pretrain`: tokens in, a trained model in a Hugging Face folder out."""
+
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from nextword.core.errors import SettingsError
+from nextword.core.files import fingerprint
+from nextword.core.progress import duration, quantity
+from nextword.core.settings import to_tree
+from nextword.data.shards import TOKENIZER, Tokens
+from nextword.models.checkpoint import load_model, write_model
+from nextword.models.count import count as count_costs
+from nextword.models.create import create
+from nextword.models.family import Storable
+from nextword.models.settings import ModelSettings
+from nextword.recipes.pretrain_settings import PretrainSettings
+from nextword.tokenizers.base import Tokenizer
+from nextword.train import count
+from nextword.train import pretrain as training
+from nextword.train.folder import Summary
+from nextword.train.pretrain import ModelFiles, Text
+from nextword.train.settings import TrainSettings
+
+
+def main(settings: PretrainSettings) -> None:
+    """Trains, then prints what came of it and the next command to type."""
+    summary = pretrain_tokens(
+        settings.tokens,
+        settings.model,
+        settings.train,
+        settings.out,
+        init_from=settings.init_from,
+        quiet=settings.quiet,
+    )
+    if settings.json:
+        print(json.dumps(asdict(summary) | {"tokens_per_second": summary.tokens_per_second}))
+        return
+    show(summary)
+
+
+def pretrain_tokens(
+    tokens: Path | str,
+    model: ModelSettings,
+    train: TrainSettings,
+    out: Path | str,
+    *,
+    init_from: str | None = None,
+    quiet: bool = False,
+) -> Summary:
+    """Trains a model on a folder of tokens into `out`; called again with the same arguments, it goes on or is done.
+
+    model: the family and sizes of a fresh model. init_from: a model folder or hub id to begin with instead.
+    Raises DataError for tokens that cannot be used, SettingsError for settings that do not fit or an `out` that holds
+    another run, TrainingError when the loss is not finite, KeyboardInterrupt after Ctrl-C with everything saved.
+    """
+    tokens, out = Path(tokens), Path(out)
+    splits = [Tokens.open(tokens, "train"), Tokens.open(tokens, "validation")]
+    text = Text(splits[0], splits[1] if len(splits[1]) > 1 else None)
+    tokenizer = Tokenizer.load(tokens / TOKENIZER)
+    fresh, origin = begin(model, train, splits[0].vocab_size, tokenizer, init_from)
+    depends = {"text": fingerprint([[split.fingerprint, split.checksums] for split in splits]), **origin}
+
+    def write(folder: Path, trained: Any) -> None:
+        folder.mkdir(exist_ok=True)
+        write_model(trained, folder)
+        tokenizer.save(folder)
+
+    files = ModelFiles(write, load_model)
+    if not isinstance(fresh, nn.Module):
+        return count.pretrain(cast(count.Counted, fresh), text, train, out, files, depends=depends, quiet=quiet)
+    flops = count_costs(fresh, train.length).flops_training
+    return training.pretrain(fresh, text, train, out, files, depends=depends, flops_per_token=flops, quiet=quiet)
+
+
+def begin(
+    model: ModelSettings, train: TrainSettings, vocab_size: int, tokenizer: Tokenizer, init_from: str | None
+) -> tuple[Storable, dict[str, Any]]:
+    """The model as it is before the first step, and where it comes from as a JSON-like tree."""
+    if init_from is None:
+        made = create(
+            model,
+            vocab_size,
+            train.seed,
+            eos_id=tokenizer.eos_id,
+            bos_id=tokenizer.bos_id,
+            pad_id=tokenizer.pad_id,
+        )
+        return made, {"model": to_tree(model)}
+    if model != ModelSettings():
+        raise SettingsError("--init-from brings a model of its own: leave the --model settings out")
+    loaded = load_model(init_from)
+    theirs = Tokenizer.load(init_from)
+    if theirs.fingerprint != tokenizer.fingerprint:
+        raise SettingsError(
+            f"the tokens were made with another tokenizer than that of {init_from}: tokenise the text with "
+            f"--tokenizer {init_from}"
+        )
+    weights = fingerprint([[name, tensor.double().sum().item()] for name, tensor in loaded.state_dict().items()])
+    return loaded, {"init_from": weights}
+
+
+def show(summary: Summary) -> None:
+    """Prints the figures and the next command."""
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    rows = [("model", summary.model), ("parameters", f"{summary.parameters:,}")]
+    if summary.loss is not None:
+        rows.append(("last training loss", f"{summary.loss:.4f} nats per token"))
+    if summary.validation_loss is not None:
+        perplexity = math.exp(min(summary.validation_loss, 700.0))
+        found = f"{summary.validation_loss:.4f} nats per token, perplexity {perplexity:,.2f}"
+        rows.append(("validation loss", f"{found} (best, at step {summary.best_step:,})"))
+    speed = f"{quantity(summary.tokens_per_second)} tokens/s"
+    rows += [
+        ("steps", f"{summary.steps:,} ({ENDED[summary.ended]}), {summary.tokens:,} tokens"),
+        ("time", f"{duration(summary.seconds)}, {speed} on {summary.device}, {summary.precision}"),
+        ("peak memory", f"{quantity(summary.memory)}B"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console.print(table)
+    print(f'next: nextword generate {summary.model} "Once upon a time"')
+
+
+ENDED = {
+    "finished": "all",
+    "patience": "stopped early: the validation loss got no better",
+    "time": "the time was up: a larger --max-time goes on",
+}
