@@ -8,10 +8,12 @@ class Costs:
     """matrices: the numbers in matrices that every token is multiplied with, the output matrix included.
 
     flops_per_key: attention's FLOPs for each key that a token sees, over all layers. state_per_token and state_fixed:
-    floating-point numbers that the state of one sequence holds for each token, and once.
+    floating-point numbers that the state of one sequence holds for each token, and once; state_bytes_per_token: bytes
+    of what else it holds for each token (ids).
     """
 
     matrices: int
     flops_per_key: int = 0
     state_per_token: int = 0
     state_fixed: int = 0
+    state_bytes_per_token: int = 0

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from nextword.models.costs import Costs
 from nextword.models.family import Storable, find
 
 OUTSIDE_N = {"embedding", "output"}
@@ -32,24 +33,30 @@ class Count:
     length: int | None
     flops_forward: float
     flops_training: float
-    state_per_token: int
-    state_fixed: int
+    integer_bytes: int
+    costs: Costs
 
-    def bytes(self, kind: str) -> int:
-        """Bytes of all weights in `kind`, a key of FLOAT_BYTES."""
-        return self.parameters * FLOAT_BYTES[kind]
+    def weight_bytes(self, kind: str) -> int:
+        """Bytes of all weights with floating-point ones in `kind`, a key of FLOAT_BYTES; counts are int64 always."""
+        whole = self.integer_bytes // torch.int64.itemsize
+        return (self.parameters - whole) * FLOAT_BYTES[kind] + self.integer_bytes
 
-    def cache_bytes(self, length: int, kind: str) -> int:
-        """Bytes of the state of one sequence of `length` tokens."""
-        return (self.state_per_token * length + self.state_fixed) * FLOAT_BYTES[kind]
+    def state_bytes(self, tokens: int, kind: str) -> int:
+        """Bytes that the state of one sequence takes for each of `tokens` tokens, without what it takes once."""
+        return tokens * (self.costs.state_per_token * FLOAT_BYTES[kind] + self.costs.state_bytes_per_token)
+
+    def fixed_state_bytes(self, kind: str) -> int:
+        """Bytes that the state of one sequence takes whatever its length."""
+        return self.costs.state_fixed * FLOAT_BYTES[kind]
 
 
 def count(model: Storable, length: int | None = None) -> Count:
     """Counts a model's parameters and costs; `length` defaults to the model's max_length."""
-    by_part: dict[str, int] = {}
-    for name, tensor in model.state_dict().items():
-        part = part_of(name, model.PARTS)
-        by_part[part] = by_part.get(part, 0) + tensor.numel()
+    tensors = model.state_dict()
+    by_part = dict.fromkeys(model.PARTS.values(), 0)
+    for name, tensor in tensors.items():
+        by_part[part_of(name, model.PARTS)] += tensor.numel()
+    by_part = {part: size for part, size in by_part.items() if size}
     costs = model.costs()
     length = length or model.max_length
     seen = ((length or 1) + 1) / 2  # a position sees itself and those before: 1, 2, ... length
@@ -62,8 +69,8 @@ def count(model: Storable, length: int | None = None) -> Count:
         length=length,
         flops_forward=forward,
         flops_training=(1 + BACKWARD) * forward,
-        state_per_token=costs.state_per_token,
-        state_fixed=costs.state_fixed,
+        integer_bytes=sum(tensor.nbytes for tensor in tensors.values() if not tensor.is_floating_point()),
+        costs=costs,
     )
 
 

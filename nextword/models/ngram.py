@@ -3,9 +3,9 @@
     P(w | h) = (c(h w) + T(h) · P(w | h')) / (c(h) + T(h))          P(w) of no context at all = 1/V
 
 c(h w) counts h followed by w; c(h) = Σ_w c(h w) counts h where something follows; T(h) is the number of different
-tokens that followed; h' is h without its oldest token. This is Witten-Bell interpolation (Witten & Bell, 1991; Chen & Goodman,
-1998): a context that was followed by many different tokens trusts itself less. A context never seen leaves P(w | h') as
-it is, and down at 1/V every token keeps a probability above 0.
+tokens that followed; h' is h without its oldest token. This is Witten-Bell interpolation (Witten & Bell, 1991; Chen &
+Goodman, 1998): a context that was followed by many different tokens trusts itself less. A context never seen leaves
+P(w | h') as it is, and down at 1/V every token keeps a probability above 0.
 
 Documents: a context does not reach over an end of document. The end token may stand only as the oldest token of a
 context, where it means "the document begins here", and as the token that is predicted. So the first token of a document
@@ -122,7 +122,7 @@ class NGram:
         return logp_BT
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The tables `counts_1` (V), `keys_k` and `counts_k` of each longer length k; shapes alone while there are none."""
+        """The tables `counts_1` (V), `keys_k` and `counts_k` of each longer k; shapes alone while there are none."""
         if self.counts is None:
             sizes = {"counts_1": self.vocab_size}
             for k, size in enumerate(self.settings.entries, 2):
@@ -142,5 +142,5 @@ class NGram:
         self.counts = Counts.empty(self.vocab_size, self.settings.order)
 
     def costs(self) -> Costs:
-        """No matrix products; the state is the ids read, eight bytes each (two fp32 numbers)."""
-        return Costs(0, state_per_token=2)
+        """No matrix products; the state is the ids read."""
+        return Costs(0, state_bytes_per_token=torch.int64.itemsize)

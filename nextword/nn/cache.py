@@ -26,7 +26,7 @@ class LayerCache:
     def grown(self, capacity: int) -> "LayerCache":
         """A copy with room for `capacity` positions."""
         rows, heads, size, width = self.k_BKSE.shape
-        larger = LayerCache(*(torch.empty(rows, heads, capacity, width).to(self.k_BKSE) for _ in range(2)))
+        larger = LayerCache(*(torch.zeros(rows, heads, capacity, width).to(self.k_BKSE) for _ in range(2)))
         larger.k_BKSE[:, :, :size] = self.k_BKSE
         larger.v_BKSE[:, :, :size] = self.v_BKSE
         return larger
@@ -72,9 +72,12 @@ class KVCache:
 
     @classmethod
     def empty(cls, shapes: list[tuple[int, int]], rows: int, length: int, like: Tensor) -> Self:
-        """An empty cache: `shapes` are (kv_heads, head_width) layer by layer; type and device are those of `like`."""
+        """An empty cache: `shapes` are (kv_heads, head_width) layer by layer; type and device are those of `like`.
+
+        Filled with zeros: what a mask hides is multiplied by 0, and 0 · NaN, which fresh memory may hold, is NaN.
+        """
         layers = [
-            LayerCache(*(torch.empty(rows, heads, length, width, dtype=like.dtype, device=like.device) for _ in "kv"))
+            LayerCache(*(torch.zeros(rows, heads, length, width, dtype=like.dtype, device=like.device) for _ in "kv"))
             for heads, width in shapes
         ]
         return cls(layers, [0] * rows)

@@ -34,7 +34,7 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx, dy):  # noqa: D102
         x, weight, scale = ctx.saved_tensors
         unit = x * scale
-        g = dy * weight if dy.dtype == unit.dtype else (dy * weight).float()
+        g = (dy * weight).to(unit.dtype)
         dweight = (dy * unit).flatten(0, -2).sum(0)
         along = torch.linalg.vecdot(g, unit).unsqueeze(-1).div_(x.shape[-1])
         dx = g.addcmul_(unit, along, value=-1).mul_(scale)
@@ -42,8 +42,9 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def _scale(x: Tensor, epsilon: float) -> Tensor:
-    """1/√(mean(x²) + ε) over the last dimension, kept, in fp32."""
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    """1/√(mean(x²) + ε) over the last dimension, kept, in fp32 (fp64 for fp64)."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
     return length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
 
 

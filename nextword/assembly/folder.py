@@ -1,0 +1,78 @@
+"""From a folder, or the name of a model on the Hugging Face hub, to a model with its tokenizer.
+
+A name is a folder if there is one; otherwise `owner/name` is looked up on the hub, which needs the `hub` extra and is
+the only thing here that uses the network. Only safetensors and JSON files are fetched, never code.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from nextword.core.errors import CheckpointError, missing_extra
+from nextword.models.checkpoint import CONFIG, load_model
+from nextword.models.family import Storable
+from nextword.nn.attention import fast_bfloat16
+from nextword.tokenizers.base import Tokenizer
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+SLOW_ON_CPU = {torch.float16, torch.bfloat16}
+
+
+class Assembled(NamedTuple):
+    """A model, its tokenizer, and the folder that both come from."""
+
+    model: Storable
+    tokenizer: Tokenizer
+    folder: Path
+
+
+def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Assembled:
+    """The model and tokenizer of a folder or hub id.
+
+    dtype: what to compute in; None takes the stored type where the device is fast in it, and fp32 elsewhere. Raises
+    CheckpointError when something is missing, broken, or the two do not belong together.
+    """
+    folder = locate(path_or_hub_id)
+    model = load_model(folder, dtype, device)
+    if dtype is None and device == "cpu" and isinstance(model, torch.nn.Module):
+        stored = next(model.parameters()).dtype
+        if stored in SLOW_ON_CPU and not (stored == torch.bfloat16 and fast_bfloat16()):
+            model.float()
+    tokenizer = Tokenizer.load(folder)
+    check_vocabulary(model, tokenizer, folder)
+    return Assembled(model, tokenizer, folder)
+
+
+def check_vocabulary(model: Storable, tokenizer: Tokenizer, folder: Path) -> None:
+    """CheckpointError unless every id of the tokenizer is one of the model's (which may have spare ones)."""
+    if tokenizer.vocab_size > model.vocab_size:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model only {model.vocab_size}: they do "
+            "not belong together; put the tokenizer there that the model was trained with"
+        )
+
+
+def locate(path_or_hub_id: str | Path, *, weights: bool = True) -> Path:
+    """The folder itself, or that of a hub model after fetching it (`weights=False`: config.json alone)."""
+    path = Path(path_or_hub_id)
+    if path.exists() or isinstance(path_or_hub_id, Path) or not HUB_ID.fullmatch(path_or_hub_id):
+        return path
+    return fetch(path_or_hub_id, weights=weights)
+
+
+def fetch(hub_id: str, *, weights: bool = True) -> Path:
+    """Downloads what a model consists of, safetensors and JSON, or finds it in the local cache; gives the folder."""
+    try:
+        from huggingface_hub import snapshot_download  # noqa: PLC0415 - an extra, and only for those who ask for it
+    except ImportError:
+        raise missing_extra("huggingface_hub", "hub") from None
+    wanted = ["*.safetensors", "*.json"] if weights else [CONFIG]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except (OSError, ValueError) as error:  # not found, no access, no network
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{hub_id!r} is no folder here, and fetching it from the Hugging Face hub failed: {reason}"
+        ) from None
