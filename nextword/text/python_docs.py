@@ -49,8 +49,8 @@ def documents() -> Iterator[Document]:
 @cache
 def collect(stdlib: Path) -> tuple[Document, ...]:
     """All documents below `stdlib`; kept, since parsing it takes seconds and a run reads its text repeatedly."""
-    found = list(topics(stdlib / TOPICS))
     seen: set[str] = set()
+    found = list(topics(stdlib / TOPICS, seen))
     for path in module_files(stdlib):
         name = ".".join(path.relative_to(stdlib).with_suffix("").parts).removesuffix(".__init__")
         for number, text in enumerate(pages(prose(path, name, seen)), 1):
@@ -60,14 +60,19 @@ def collect(stdlib: Path) -> tuple[Document, ...]:
     return tuple(found)
 
 
-def topics(path: Path) -> Iterator[Document]:
-    """The language reference's topics (`assert`, `lambda`, ...), out of the dictionary that `help()` reads."""
+def topics(path: Path, seen: set[str]) -> Iterator[Document]:
+    """The language reference's topics (`assert`, `lambda`, ...), out of the dictionary that `help()` reads.
+
+    Some stand there under two names; the texts in `seen` are left out, new ones join it.
+    """
     if not path.exists():
         return
     for statement in ast.parse(path.read_bytes()).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
             for name, text in sorted(ast.literal_eval(statement.value).items()):
-                yield Document(f"{SOURCE}:topics/{name}", text.strip("\n") + "\n", SOURCE)
+                if text not in seen:
+                    seen.add(text)
+                    yield Document(f"{SOURCE}:topics/{name}", text.strip("\n") + "\n", SOURCE)
 
 
 def module_files(stdlib: Path) -> list[Path]:

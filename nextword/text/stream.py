@@ -78,7 +78,7 @@ def pieces(stream: ByteStream, separator: bytes, limit: int, too_long: DataError
             first = False
             if buffer.startswith(BOM):
                 del buffer[: len(BOM)]
-                offset = len(BOM)
+                offset, unseen = len(BOM), 0
         start = 0
         while separator and (end := buffer.find(separator, max(start, unseen))) >= 0:
             if end - start > limit:
@@ -91,7 +91,7 @@ def pieces(stream: ByteStream, separator: bytes, limit: int, too_long: DataError
             raise too_long
     if len(buffer) > limit:
         raise too_long
-    yield Piece(offset, bytes(buffer.removeprefix(BOM) if first else buffer))
+    yield Piece(offset, bytes(buffer))
 
 
 def decode(piece: Piece, path: Path) -> str:
