@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +46,10 @@ class _Half:
     folder: Path
     tokens: int = 0
     documents: int = 0
-    size: int = 0  # in bytes of text
+    size: int = 0  # bytes of text
     words: int = 0
+    open_size: int = 0  # of the document that is not yet ended
+    open_words: int = 0
     shards: list[dict[str, Any]] = field(default_factory=list)
     file: BinaryIO | None = None
     hash: Any = None
@@ -55,12 +57,26 @@ class _Half:
     table: BinaryIO | None = None
 
 
+class Block(NamedTuple):
+    """Encoded texts: whole documents, or pieces of one, one after the other.
+
+    ids: all their ids, eos where a document ends. Per text, int64: lengths (in ids), sizes (bytes), words, sources; and
+    last, whether its document ends with it.
+    """
+
+    ids: NDArray[Any]
+    lengths: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    words: NDArray[np.int64]
+    sources: NDArray[np.int64]
+    last: NDArray[np.bool_]
+
+
 class TokenWriter:
     """Writes a folder of tokens; use it as `with TokenWriter.create(folder, tokenizer) as writer`.
 
-    `write(split, ids)` appends ids of the document at hand, `end(split, source, size, words)` ends it with eos, `add`
-    does both. The folder appears when the block ends without an error, whole or not at all; one that was there is
-    replaced. `how` is a sentence that says how the text was split.
+    `add` takes a document, `extend` many of them or pieces of long ones. The folder appears when the block ends without
+    an error, whole or not at all; one that was there is replaced. `how` is a sentence that says how the text was split.
     """
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, shard_tokens: int = SHARD_TOKENS) -> None:
@@ -89,18 +105,36 @@ class TokenWriter:
             finally:
                 writer.close()
 
-    def add(self, split: str, ids: Sequence[int] | NDArray[Any], source: str, size: int, words: int) -> None:
-        """One whole document: its ids without eos, its source, its UTF-8 bytes and its words."""
-        self.write(split, ids)
-        self.end(split, source, size, words)
+    def source(self, name: str) -> int:
+        """The number that stands for a source in the table; given in the order in which sources are first named."""
+        return self.sources.setdefault(name, len(self.sources))
 
-    def write(self, split: str, ids: Sequence[int] | NDArray[Any]) -> None:
-        """Appends ids of a document that is not yet ended."""
+    def add(self, split: str, ids: Sequence[int], source: str, size: int, words: int) -> None:
+        """One document: its ids without eos, its source, its UTF-8 bytes and its words."""
+        one = np.ones(1, dtype=np.int64)
+        whole = np.array([*ids, self.eos_id], dtype=np.int64)
+        self.extend(split, Block(whole, one * len(whole), one * size, one * words, one * self.source(source), one > 0))
+
+    def extend(self, split: str, block: "Block") -> None:
+        """The ids of many documents at once; the last may go on in the next block."""
         half = self.halves[split]
-        row = np.asarray(ids)
-        if len(row) and not 0 <= int(row.min()) <= int(row.max()) < self.vocab_size:
+        if len(block.ids) and not 0 <= int(block.ids.min()) <= int(block.ids.max()) < self.vocab_size:
             raise DataError(f"an id lies outside the vocabulary of {self.vocab_size} tokens")
-        row = row.astype(self.dtype, copy=False)
+        ends = np.flatnonzero(block.last)
+        rows = np.empty((len(ends), COLUMNS), dtype="<i8")
+        rows[:, END] = half.tokens + np.cumsum(block.lengths)[ends]
+        sums = np.cumsum(np.stack([block.sizes, block.words]), axis=1) + np.array([[half.open_size], [half.open_words]])
+        rows[:, [BYTES, WORDS]] = np.diff(sums[:, ends], axis=1, prepend=0).T
+        rows[:, SOURCE] = block.sources[ends]
+        done = sums[:, ends[-1]] if len(ends) else np.zeros(2, dtype=np.int64)
+        half.open_size, half.open_words = (int(rest) for rest in sums[:, -1] - done)
+        half.size, half.words = half.size + int(done[0]), half.words + int(done[1])
+        half.documents += len(ends)
+        assert half.table is not None
+        half.table.write(rows.tobytes())
+        self._write(half, block.ids.astype(self.dtype, copy=False))
+
+    def _write(self, half: _Half, row: NDArray[Any]) -> None:
         half.tokens += len(row)
         while len(row):
             if half.file is None:
@@ -114,17 +148,6 @@ class TokenWriter:
             half.room -= len(part)
             if not half.room:
                 self._shut(half)
-
-    def end(self, split: str, source: str, size: int, words: int) -> None:
-        """Ends the document at hand with eos and notes its row in the table."""
-        self.write(split, [self.eos_id])
-        half = self.halves[split]
-        place = self.sources.setdefault(source, len(self.sources))
-        assert half.table is not None
-        half.table.write(np.array([half.tokens, size, words, place], dtype="<i8").tobytes())
-        half.documents += 1
-        half.size += size
-        half.words += words
 
     def finish(self) -> None:
         """Writes the tables and tokens.json; DataError when there is not one document."""

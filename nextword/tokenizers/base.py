@@ -68,9 +68,10 @@ class Tokenizer:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """The content of tokenizer.json but for the vocabulary: which steps the tokenizer takes."""
+        """The content of tokenizer.json but for the vocabulary, and the merges only counted: which steps are taken."""
         tree: dict[str, Any] = json.loads(self.inner.to_str())
-        tree["model"] = {key: value for key, value in tree["model"].items() if key not in {"vocab", "merges"}}
+        merges = len(tree["model"].get("merges", ()))
+        tree["model"] = {key: value for key, value in tree["model"].items() if key != "vocab"} | {"merges": merges}
         return tree
 
     def encode(self, text: str) -> list[int]:

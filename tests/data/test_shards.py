@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nextword.core.errors import DataError
-from nextword.data.shards import Tokens, TokenWriter, dtype_of
+from nextword.data.shards import Block, Tokens, TokenWriter, dtype_of
 from nextword.tokenizers.base import Tokenizer
 from nextword.tokenizers.settings import TokenizerSettings
 from nextword.tokenizers.train import train
@@ -18,37 +18,44 @@ def tokenizer() -> Tokenizer:
     return train(TokenizerSettings(kind="byte"), ["any"])
 
 
+def block(writer: TokenWriter, text: str, source: str, words: int, last: bool) -> Block:
+    """A piece of a document as the tokenising processes hand it in."""
+    ids = np.array([*text.encode(), *([256] if last else [])], dtype=np.uint16)
+    numbers = [np.array([number]) for number in (len(ids), len(text.encode()), words, writer.source(source))]
+    return Block(ids, *numbers, np.array([last]))
+
+
 @pytest.fixture
 def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     """Two training documents over three shards of four tokens, one validation document."""
     with TokenWriter.create(tmp_path / "tokens", tokenizer, shard_tokens=4) as writer:
         writer.how = "by document"
         writer.add("train", tokenizer.encode("one two"), "a.txt", size=7, words=2)
-        writer.write("train", tokenizer.encode("x"))
-        writer.write("train", tokenizer.encode("y"))
-        writer.end("train", "b.txt", size=2, words=1)
-        writer.add("validation", np.array([104, 105]), "b.txt", size=2, words=1)
+        writer.extend("train", block(writer, "x", "b.txt", words=1, last=False))
+        writer.extend("train", block(writer, "y z", "b.txt", words=1, last=True))
+        writer.add("validation", [104, 105], "b.txt", size=2, words=1)
     return tmp_path / "tokens"
 
 
 def test_what_is_written_is_read(folder: Path, tokenizer: Tokenizer) -> None:
     tokens = Tokens.open(folder, "train", verify=True)
-    whole = [*b"one two", 256, *b"xy", 256]
-    assert len(tokens) == len(whole) == 11
-    for start in range(12):
-        for stop in range(start, 12):
+    whole = [*b"one two", 256, *b"xy z", 256]
+    assert len(tokens) == len(whole) == 13
+    for start in range(14):
+        for stop in range(start, 14):
             assert tokens.read(start, stop).tolist() == whole[start:stop]
-    assert tokens.documents.tolist() == [[8, 7, 2, 0], [11, 2, 1, 1]]
+    assert tokens.documents.tolist() == [[8, 7, 2, 0], [13, 4, 2, 1]]
     assert tokens.sources == ("a.txt", "b.txt")
     assert (tokens.vocab_size, tokens.eos_id, tokens.how) == (257, 256, "by document")
     assert tokens.fingerprint == tokenizer.fingerprint == Tokenizer.load(folder / "tokenizer").fingerprint
     assert Tokens.open(folder, "validation").read(0, 3).tolist() == [104, 105, 256]
     assert sorted(path.name for path in (folder / "train").iterdir()) == [
-        "00000.bin", "00001.bin", "00002.bin", "documents.npy",
+        "00000.bin", "00001.bin", "00002.bin", "00003.bin", "documents.npy",
     ]  # fmt: skip
     assert (folder / "train" / "00000.bin").read_bytes() == np.array([*b"one "], "<u2").tobytes()
+    assert (tokens.bytes, tokens.words) == (11, 4)
     with pytest.raises(IndexError):
-        tokens.read(0, 12)
+        tokens.read(0, 14)
 
 
 def test_ids_need_four_bytes_only_above_65536() -> None:
@@ -70,7 +77,7 @@ def test_no_documents_and_foreign_ids_are_refused(tmp_path: Path, tokenizer: Tok
     for ids in ([257], [-1]):
         new = TokenWriter.create(tmp_path / "a", tokenizer)
         with pytest.raises(DataError, match="outside the vocabulary of 257"), new as writer:
-            writer.write("train", ids)
+            writer.add("train", ids, "c", size=1, words=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -111,7 +118,7 @@ def test_an_index_that_lies_is_told(folder: Path) -> None:
             Tokens.open(folder, "train")
     index["splits"]["train"]["tokens"] = 10
     (folder / "tokens.json").write_text(json.dumps(index))
-    with pytest.raises(DataError, match="should hold 10 tokens, its shards hold 11"):
+    with pytest.raises(DataError, match="should hold 10 tokens, its shards hold 13"):
         Tokens.open(folder, "train")
 
 
