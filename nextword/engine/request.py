@@ -1,0 +1,102 @@
+"""What is asked of the engine, and what comes back."""
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nextword.core.errors import SettingsError
+from nextword.decode.settings import DEFAULT_TOKENS, SamplingSettings
+from nextword.tokenizers.base import Tokenizer
+from nextword.tokenizers.stream import StreamDecoder
+
+DRAWN_SEED_BITS = 31  # of a seed that the user left to us: short enough to type again
+
+
+class Decoding(Protocol):
+    """What the engine needs of a tokenizer."""
+
+    def decoder(self) -> StreamDecoder:
+        """A fresh decoder."""
+        ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt to be continued.
+
+    ids: the prompt, at least one token. eos_ids: tokens that end a text. tokenizer: turns the new tokens into text;
+    without one the result has tokens only, and stop texts cannot be seen.
+    """
+
+    ids: tuple[int, ...]
+    settings: SamplingSettings = field(default_factory=SamplingSettings)
+    eos_ids: frozenset[int] = frozenset()
+    tokenizer: Decoding | None = None
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            raise SettingsError(
+                "the prompt is empty and the tokenizer has no token that begins a text: give at least one token"
+            )
+        if self.settings.stop and self.tokenizer is None:
+            raise SettingsError("stop texts need a tokenizer: tokens alone do not show where a text begins and ends")
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> "Request":
+        """A prompt in words: after the token that begins a text, where the tokenizer has one, as in training."""
+        ids = tuple(tokenizer.encode(prompt))
+        begin = () if tokenizer.bos_id is None else (tokenizer.bos_id,)
+        ends = frozenset() if tokenizer.eos_id is None else frozenset({tokenizer.eos_id})
+        return cls(begin + ids, settings, ends, tokenizer)
+
+    def limit(self, max_length: int | None) -> int:
+        """How many tokens may be generated; SettingsError when prompt and max_tokens exceed the model's max_length."""
+        wanted = self.settings.max_tokens
+        if max_length is None:
+            return wanted or DEFAULT_TOKENS
+        room = max_length - len(self.ids)
+        if room < 1:
+            raise SettingsError(
+                f"the prompt has {len(self.ids)} tokens, the model reads at most {max_length}: "
+                f"shorten the prompt to at most {max_length - 1}"
+            )
+        if wanted is not None and wanted > room:
+            raise SettingsError(
+                f"the prompt ({len(self.ids)} tokens) and max_tokens ({wanted}) exceed the model's max_length "
+                f"({max_length}): set max_tokens to at most {room}, or shorten the prompt"
+            )
+        return wanted or min(DEFAULT_TOKENS, room)
+
+    def seed(self) -> int:
+        """The seed that was set, or one drawn anew."""
+        return secrets.randbits(DRAWN_SEED_BITS) if self.settings.seed is None else self.settings.seed
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One new token of a row. text: what can be shown now (may be empty); stop: why the row ends here, if it does."""
+
+    row: int
+    token: int
+    logprob: float
+    text: str = ""
+    stop: str | None = None
+
+
+@dataclass
+class Generation:
+    """A finished continuation.
+
+    ids: the new tokens without the one that ended the text. logprobs: log p of each under the model itself (before
+    temperature, top-k and top-p), nats. reason: "eos" (an end token), "stop" (a stop text) or "length". seed: gives the
+    same text again. seconds_to_first: from the call to the first token. tokens_per_second: of the tokens after it.
+    """
+
+    prompt_ids: tuple[int, ...]
+    seed: int
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    text: str = ""
+    reason: str = "length"
+    seconds_to_first: float = 0.0
+    tokens_per_second: float = 0.0

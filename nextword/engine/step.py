@@ -1,0 +1,109 @@
+"""One step of a batch: tokens in, scores of the next ones out, by the plain model or by a compiled plan.
+
+A *plan* is another way to compute the same step: a file in `nextword/engine/plans` whose `plan(model, tokens, mode)`
+returns a `Stepper`, or None when it does not fit the model or does not pay. Sampling stays outside. Without a plan the
+model itself steps, in PyTorch.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from nextword.core.errors import CheckpointError, SettingsError
+from nextword.core.registry import names, part
+from nextword.models.base import Batch, LanguageModel, State, pad
+
+PLANS = "nextword.engine.plans"
+Compiled = Literal["auto", "always", "never"]
+
+
+class Stepper(Protocol):
+    """Advances the rows of a state by tokens."""
+
+    def prefill(self, rows: Sequence[Sequence[int]], length: int) -> tuple[Tensor, State]:
+        """Reads prompts into a fresh state with room for `length` tokens a row; logits_BV after the last of each."""
+        ...
+
+    def step(self, ids: Sequence[int], state: State) -> tuple[Tensor, State]:
+        """Reads one token a row; logits_BV of the next."""
+        ...
+
+
+class Planner(Protocol):
+    """Makes a plan for a model that is to generate `tokens` tokens in batches of `rows`, if it can and should."""
+
+    def __call__(self, model: LanguageModel, tokens: int, mode: Compiled) -> Stepper | None: ...  # noqa: D102
+
+
+class PlainSteps:
+    """The model itself, step by step."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+
+    @torch.inference_mode()
+    def prefill(self, rows: Sequence[Sequence[int]], length: int) -> tuple[Tensor, State]:
+        """Reads the prompts as one right-padded batch."""
+        return self.read(rows, self.model.start(len(rows), length))
+
+    @torch.inference_mode()
+    def read(self, rows: Sequence[Sequence[int]], state: State) -> tuple[Tensor, State]:
+        """Reads tokens, as many as each row has; logits_BV after the last of each."""
+        batch = on_device(pad(rows), state)
+        output = self.model.hidden(batch, state)
+        last_B = torch.tensor([len(row) - 1 for row in rows], device=batch.ids_BT.device)
+        hidden_BD = output.hidden_BTD[torch.arange(len(rows), device=last_B.device), last_B]
+        return self.model.logits(hidden_BD), cast(State, output.state)
+
+    @torch.inference_mode()
+    def step(self, ids: Sequence[int], state: State) -> tuple[Tensor, State]:
+        """Reads one token a row."""
+        output = self.model.hidden(on_device(Batch(torch.tensor(ids)[:, None]), state), state)
+        return self.model.logits(output.hidden_BTD[:, -1]), cast(State, output.state)
+
+
+def on_device(batch: Batch, state: State) -> Batch:
+    """The batch where the state lives."""
+    device = state.lengths_B.device
+    mask_BT = None if batch.mask_BT is None else batch.mask_BT.to(device)
+    return Batch(batch.ids_BT.to(device), mask_BT)
+
+
+def stepper(model: LanguageModel, tokens: int, mode: Compiled = "auto") -> Stepper:
+    """The way to step a model that is to generate so many tokens: the first plan that takes it, else the plain one."""
+    if mode not in {"auto", "always", "never"}:
+        raise SettingsError(f"compiled must be auto, always or never, received {mode!r}")
+    if mode != "never":
+        for name in names(PLANS):
+            found = cast(Planner, part(PLANS, name, "plan"))(model, tokens, mode)
+            if found is not None:
+                return found
+        if mode == "always":
+            raise SettingsError(
+                f"no compiled step fits this model ({', '.join(names(PLANS))}; on the CPU, bf16 or fp32 weights); "
+                "use compiled = auto"
+            )
+    return PlainSteps(model)
+
+
+def check_ids(rows: Sequence[Sequence[int]], vocab_size: int) -> None:
+    """SettingsError for a token that the model does not have."""
+    for row in rows:
+        if min(row) < 0 or max(row) >= vocab_size:
+            raise SettingsError(
+                f"token {max(row) if max(row) >= vocab_size else min(row)} is not in the model's vocabulary of "
+                f"{vocab_size}: the tokenizer belongs to another model"
+            )
+
+
+def logprobs(logits_BV: Tensor) -> Tensor:
+    """log softmax in fp32; CheckpointError when a row is not a distribution (NaN weights)."""
+    totals_B1 = logits_BV.float().logsumexp(-1, keepdim=True)
+    if not bool(totals_B1.isfinite().all()):
+        raise CheckpointError(
+            "the model's scores are not finite (NaN or infinite weights, or training that diverged): "
+            "use an earlier checkpoint"
+        )
+    return logits_BV.float() - totals_B1

@@ -1,0 +1,148 @@
+"""The compiled step of Llama-shaped models equals the plain one; its machine code lies in a private folder.
+
+All tests that compile are in this file: the two variants (bf16 and fp32) are compiled once, or taken from the disk.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nextword.core.errors import SettingsError
+from nextword.decode.settings import SamplingSettings as Sampling
+from nextword.engine.compiled_llama import MOST_TOKENS, CompiledSteps
+from nextword.engine.generate import generate
+from nextword.engine.plans.llama import fits, plan
+from nextword.engine.request import Request
+from nextword.engine.step import PlainSteps
+from nextword.models.create import create
+from nextword.models.settings import ModelSettings
+from nextword.models.transformer import Transformer
+from nextword.nn.kernels import disk
+from nextword.nn.kernels.llama_step import decode
+
+SHAPES = {
+    "grouped": ModelSettings(width=48, depth=3, heads=6, kv_heads=2, head_width=10, ffn_width=68, max_length=96),
+    "plain": ModelSettings(width=32, depth=2, heads=4, tied=False, max_length=96, rope_base=500.0, norm_eps=1e-3),
+    "one head": ModelSettings(width=16, depth=1, heads=1, ffn_width=5, max_length=96),
+}
+ROUNDING = {
+    torch.float32: 1e-4,
+    torch.bfloat16: 0.06,
+}  # of the largest logit; bf16 has 8 bits, the plain step rounds all
+
+
+def random_llama(shape: str, dtype: torch.dtype) -> Transformer:
+    model = create(SHAPES[shape], 83, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.15 + (weight.dim() == 1))
+    return model.to(dtype).eval()
+
+
+@pytest.mark.parametrize("dtype", list(ROUNDING))
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_equals_the_plain_step(shape: str, dtype: torch.dtype) -> None:
+    model = random_llama(shape, dtype)
+    compiled, plain = CompiledSteps(model), PlainSteps(model.float() if dtype == torch.float32 else model)
+    prompts = [[5, 6, 7], [1], [80, 3, 2, 9, 4, 4, 4]]
+    (a_BV, a), (b_BV, b) = compiled.prefill(prompts, 4), plain.prefill(prompts, 4)  # too short: the cache must grow
+    for ids in ([3, 4, 5], [8, 8, 8], [1, 0, 82], [2, 2, 3]):
+        limit = ROUNDING[dtype] * b_BV.abs().max()
+        assert (a_BV - b_BV).abs().max() <= limit
+        (a_BV, a), (b_BV, b) = compiled.step(ids, a), plain.step(ids, b)
+        assert a.lengths == b.lengths
+    kept = torch.tensor([2, 0])
+    (a_BV, a), (b_BV, b) = compiled.step([7, 9], a.select(kept)), plain.step([7, 9], b.select(kept))
+    assert (a_BV - b_BV).abs().max() <= ROUNDING[dtype] * b_BV.abs().max()
+
+
+def test_bf16_is_nearer_to_exact_sums_than_the_plain_step() -> None:
+    """The kernel rounds weights and cache only; so it must be close to fp32 mathematics on the rounded weights."""
+    model = random_llama("grouped", torch.bfloat16)
+    exact_BV, _ = PlainSteps(random_llama("grouped", torch.bfloat16).float()).prefill([[5, 6, 7, 8]], 8)
+    found_BV, _ = CompiledSteps(model).prefill([[5, 6, 7, 8]], 8)
+    assert (found_BV - exact_BV).abs().max() <= 0.02 * exact_BV.abs().max()
+
+
+def test_fp32_weights_that_are_bf16_numbers_are_read_as_bf16() -> None:
+    widened = random_llama("grouped", torch.bfloat16).float()
+    steps = CompiledSteps(widened)
+    assert steps.kind.dtype == np.uint16
+    (a_BV, a), (b_BV, b) = steps.prefill([[5, 6, 7, 8]], 8), PlainSteps(widened).prefill([[5, 6, 7, 8]], 8)
+    for _ in range(2):
+        assert (a_BV - b_BV).abs().max() <= 1e-4 * b_BV.abs().max()
+        (a_BV, a), (b_BV, b) = steps.step([3], a), PlainSteps(widened).step([3], b)
+    assert CompiledSteps(random_llama("grouped", torch.float32)).kind.dtype == np.float32
+
+
+def test_long_prompts_in_chunks() -> None:
+    model = random_llama("plain", torch.float32)
+    steps = CompiledSteps(model)
+    steps.fast_products = False  # as with bf16 on a processor that cannot multiply it
+    rows = [list(range(70)), [1, 2, 3], list(range(61)), [9]]
+    (a_BV, a), (b_BV, b) = steps.prefill(rows, 90), PlainSteps(model).prefill(rows, 90)
+    assert (a_BV - b_BV).abs().max() <= 1e-4 * b_BV.abs().max()
+    (a_BV, _), (b_BV, _) = steps.step([1, 2, 3, 4], a), PlainSteps(model).step([1, 2, 3, 4], b)
+    assert (a_BV - b_BV).abs().max() <= 1e-4 * b_BV.abs().max()
+
+
+def test_long_prompts_and_large_batches_take_the_plain_step() -> None:
+    model = random_llama("plain", torch.float32)
+    rows = [Request((7, i), Sampling(max_tokens=4, temperature=0)) for i in range(MOST_TOKENS)]
+    rows.append(Request(tuple(range(MOST_TOKENS + 5)), Sampling(max_tokens=9, temperature=0)))
+    always, never = generate(model, rows, "always"), generate(model, rows, "never")
+    assert [g.ids for g in always] == [g.ids for g in never]
+
+
+def test_generated_text_is_the_same() -> None:
+    model = random_llama("grouped", torch.float32)
+    requests = [Request((1, 2, 3), Sampling(max_tokens=50, temperature=t, seed=5)) for t in (0, 0.7, 1.3)]
+    assert [g.ids for g in generate(model, requests, "always")] == [g.ids for g in generate(model, requests, "never")]
+
+
+def test_what_does_not_fit_takes_the_plain_step() -> None:
+    half = random_llama("plain", torch.float16)
+    assert not fits(half)
+    with pytest.raises(SettingsError, match="no compiled step fits"):
+        generate(half, [Request((1,), Sampling(max_tokens=2))], "always")
+    with pytest.raises(SettingsError, match="auto, always or never"):
+        generate(half, [Request((1,), Sampling(max_tokens=2))], "sometimes")
+    mixed = random_llama("plain", torch.float32)
+    mixed.blocks[0].attention.query.weight.data = mixed.blocks[0].attention.query.weight.data.bfloat16()
+    assert not fits(mixed)
+
+
+def test_auto_compiles_only_where_it_pays() -> None:
+    small = random_llama("plain", torch.float32)
+    assert plan(small, 10, "auto") is None
+    assert isinstance(plan(small, 10**7, "auto"), CompiledSteps)
+
+
+def test_the_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    place = disk.folder()
+    assert place.parent == tmp_path / "nextword"
+    assert disk.private(place)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert not disk.compiled(decode, "bf16")
+    disk.mark(decode, "bf16")
+    assert disk.compiled(decode, "bf16")
+    assert not disk.compiled(decode, "fp32")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
+def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    assert not disk.private(tmp_path / "open")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert not disk.private(tmp_path / "link")
+    (tmp_path / "file").write_text("")
+    assert not disk.private(tmp_path / "file" / "below")
