@@ -1,0 +1,76 @@
+"""Counts against published sizes, and against the parameters of models that exist."""
+
+import pytest
+
+from nextword.models.count import count, describe
+from nextword.models.create import create
+from nextword.models.family import Special, fresh_config
+from nextword.models.settings import ModelSettings
+
+LLAMA_2_7B = {
+    **{"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
+    **{"num_attention_heads": 32, "vocab_size": 32000, "max_position_embeddings": 4096},
+}
+LLAMA_3_70B = {
+    **{"model_type": "llama", "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80},
+    **{"num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192},
+}
+
+
+def shaped_like_gpt3(width: int, depth: int, heads: int) -> dict[str, object]:
+    """A gated feed-forward of 8/3 of the width has as many numbers as a plain one of 4 times the width."""
+    sizes = ModelSettings(width=width, depth=depth, heads=heads, ffn_width=round(8 * width / 3), max_length=2048)
+    return fresh_config(sizes, 50257, Special())
+
+
+def test_gpt3_has_12_layers_width_squared() -> None:
+    figures = count(describe(shaped_like_gpt3(12288, 96, 96)))
+    assert figures.by_part["attention"] + figures.by_part["feed-forward"] == 173_946_175_488 == 12 * 96 * 12288**2
+    assert figures.parameters == pytest.approx(174.6e9, rel=2e-4)  # the rest: positions and biases, which we have not
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "heads", "millions"),
+    [
+        *[(768, 12, 12, 125), (1024, 24, 16, 350), (1536, 24, 16, 760), (2048, 24, 16, 1300)],
+        *[(2560, 32, 32, 2700), (4096, 32, 32, 6700), (5120, 40, 40, 13000), (12288, 96, 96, 175000)],
+    ],
+)
+def test_the_eight_sizes_of_gpt3(width: int, depth: int, heads: int, millions: int) -> None:
+    figures = count(describe(shaped_like_gpt3(width, depth, heads)))
+    assert figures.parameters == pytest.approx(millions * 1e6, rel=0.04)
+    assert figures.without_embeddings == pytest.approx(12 * depth * width**2, rel=0.001)
+
+
+def test_llama_2_7b() -> None:
+    figures = count(describe(LLAMA_2_7B))
+    assert figures.parameters == 6_738_415_616
+    assert figures.state_bytes(1, "bf16") == 512 * 1024  # 2 · 32 layers · 32 heads · 128 · 2 bytes = 0.5 MiB a token
+    matrices = figures.parameters - 32000 * 4096 - figures.by_part["norms"]
+    assert count(describe(LLAMA_2_7B), 1).flops_forward == 2 * matrices + 4 * 32 * 4096
+    assert figures.flops_training == 3 * figures.flops_forward
+    assert figures.weight_bytes("bf16") == 2 * 6_738_415_616
+
+
+def test_llama_3_70b_needs_no_memory() -> None:
+    figures = count(describe(LLAMA_3_70B))
+    assert figures.parameters == 70_553_706_496
+    assert figures.state_bytes(8192, "bf16") == 2 * 80 * 8 * 128 * 2 * 8192
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", ["llama", "lstm"])
+def test_the_description_weighs_what_the_model_weighs(family: str, tied: bool) -> None:
+    model = create(ModelSettings(family=family, width=32, depth=3, tied=tied), 100, seed=0)
+    figures = count(model)
+    assert figures == count(describe(model.config))
+    assert figures.parameters == sum(weight.numel() for weight in model.parameters())
+    assert figures.without_embeddings == figures.parameters - 100 * 32 * (1 if tied else 2)
+    assert figures.weight_bytes("fp32") == 4 * figures.parameters
+
+
+def test_lstm_state_does_not_grow() -> None:
+    figures = count(create(ModelSettings(family="lstm", width=32, depth=3), 100, seed=0))
+    assert figures.state_bytes(1000, "fp32") == 0
+    assert figures.fixed_state_bytes("fp32") == 2 * 3 * 32 * 4  # h and c of each layer
+    assert figures.flops_forward == 2 * (3 * 8 * 32 * 32 + 100 * 32)
