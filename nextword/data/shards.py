@@ -97,6 +97,7 @@ class TokenWriter:
     @contextmanager
     def create(cls, folder: Path, tokenizer: Tokenizer, shard_tokens: int = SHARD_TOKENS) -> Iterator["TokenWriter"]:
         """A writer whose files take the place of `folder` when the block ends well, and vanish when it does not."""
+        check_place(folder)
         with atomic_folder(folder) as partial:
             writer = cls(partial, tokenizer, shard_tokens)
             try:
@@ -306,6 +307,19 @@ class Tokens:
                 f"{path} has {table.shape} entries instead of ({count}, {COLUMNS}); tokenise the text again"
             )
         return table
+
+
+def check_place(folder: Path) -> None:
+    """Raises DataError where writing tokens to `folder` would take away something else."""
+    if folder.is_file():
+        raise DataError(f"{folder} is a file; choose another folder for the tokens")
+    finish_swap(folder)
+    if folder.is_dir():
+        foreign = sorted({path.name for path in folder.iterdir()} - {INDEX, TOKENIZER, *SPLITS})
+        if foreign:
+            raise DataError(
+                f"{folder} holds something other than tokens ({foreign[0]}), which would be lost; choose another folder"
+            )
 
 
 def read_index(folder: Path) -> dict[str, Any]:

@@ -79,7 +79,8 @@ class Tokenizer:
         try:
             ids: list[int] = self.inner.encode(text, add_special_tokens=False).ids
         except TypeError:
-            raise not_unicode(text) from None
+            check_unicode(text)
+            raise
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -87,7 +88,9 @@ class Tokenizer:
         try:
             found = self.inner.encode_batch_fast(list(texts), add_special_tokens=False)
         except TypeError:
-            raise next(not_unicode(text) for text in texts if not _is_unicode(text)) from None
+            for text in texts:
+                check_unicode(text)
+            raise
         return [encoding.ids for encoding in found]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -159,14 +162,14 @@ class Tokenizer:
         return "ByteFallback" in str(self.spec["decoder"])
 
 
-def not_unicode(text: str) -> DataError:
-    """The error for a text that cannot be written as UTF-8, naming the place."""
-    place = next((i for i, character in enumerate(text) if 0xD800 <= ord(character) <= 0xDFFF), 0)
-    return DataError(
-        f"the text is not valid Unicode: half of a surrogate pair (U+{ord(text[place]):04X}) at character {place}; "
-        "mend it, for example with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
-    )
-
-
-def _is_unicode(text: str) -> bool:
-    return not any(0xD800 <= ord(character) <= 0xDFFF for character in text)
+def check_unicode(text: str) -> None:
+    """Raises DataError, naming the place, for a text that cannot be written as UTF-8."""
+    try:
+        if not text.isascii():
+            text.encode()
+    except UnicodeEncodeError as error:
+        place = error.start
+        raise DataError(
+            f"the text is not valid Unicode: half of a surrogate pair (U+{ord(text[place]):04X}) at character {place}; "
+            "mend it, for example with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
+        ) from None

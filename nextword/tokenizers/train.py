@@ -4,19 +4,20 @@ from collections.abc import Iterable, Iterator
 
 from nextword.core.errors import DataError, NextwordError, SettingsError
 from nextword.core.progress import Progress
-from nextword.tokenizers.base import Tokenizer, not_unicode
+from nextword.tokenizers.base import Tokenizer, check_unicode
 from nextword.tokenizers.kind import END, UNKNOWN, find
 from nextword.tokenizers.settings import TokenizerSettings
 
 
 def train(
-    settings: TokenizerSettings, texts: Iterable[str], *, total_bytes: int | None = None, quiet: bool = True
+    settings: TokenizerSettings, texts: Iterable[str], *, characters: int | None = None, quiet: bool = True
 ) -> Tokenizer:
     """A tokenizer of the wanted kind, learnt from `texts`.
 
     `texts` is read once and never held (twice for wordpiece, which needs something that can be iterated again, such as
-    a list). Errors: DataError for no text at all and for a vocabulary larger than the texts allow; SettingsError for
-    one that is too small, and for a setting that the kind does not honour.
+    a list); `characters` is their length in all if known, for the progress line. Errors: DataError for no text at all
+    and for a vocabulary larger than the texts allow; SettingsError for one that is too small, and for a setting that
+    the kind does not honour.
     """
     kind = find(settings.kind)
     for name in ("vocab_size", "min_frequency", "ngram"):
@@ -28,7 +29,7 @@ def train(
         raise DataError(
             f"training a {settings.kind} tokenizer reads the texts {kind.passes} times: give a list, not an iterator"
         )
-    counted = Counted(texts, kind.passes, total_bytes, quiet)
+    counted = Counted(texts, characters, quiet)
     nothing = DataError("there is no text to train a tokenizer on: no document, or only empty ones")
     try:
         inner = kind.train(settings, counted)
@@ -46,20 +47,18 @@ def train(
 class Counted:
     """The texts that are not empty, checked, counted, and shown as progress while they are read."""
 
-    def __init__(self, texts: Iterable[str], passes: int, total_bytes: int | None, quiet: bool) -> None:
-        self.texts, self.passes, self.total, self.quiet = texts, passes, total_bytes, quiet
+    def __init__(self, texts: Iterable[str], total: int | None, quiet: bool) -> None:
+        self.texts, self.total, self.quiet = texts, total, quiet
         self.characters, self.complete = 0, False
 
     def __iter__(self) -> Iterator[str]:
         read = 0
-        with Progress("reading text", self.total, "B", quiet=self.quiet) as progress:
+        with Progress("reading text", self.total, "characters", quiet=self.quiet) as progress:
             for text in self.texts:
                 if text:
-                    try:
-                        read += len(text.encode())
-                    except UnicodeEncodeError:
-                        raise not_unicode(text) from None
-                    self.characters += len(text)
+                    check_unicode(text)
+                    read += len(text)
+                    self.characters = max(self.characters, read)
                     yield text
                     progress.update(read)
         self.complete = True
