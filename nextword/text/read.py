@@ -64,10 +64,11 @@ def file_documents(
             count += 1  # its text is not missing: it came before
             continue
         seen.add(real)
-        texts = ((text, url) for text, url in reader(file.path)(file.path, settings, limit) if text)
-        for number, (text, url) in enumerate(texts, 1):
-            count += 1
-            yield Document(f"{file.name}:{number}", text, source, url)
+        before = count
+        for text, url in reader(file.path)(file.path, settings, limit):
+            if text:
+                count += 1
+                yield Document(f"{file.name}:{count - before}", text, source, url)
     if count == 0:
         what = "is empty" if Path(source).is_file() else f"holds no text: its {files_count} files are empty"
         raise DataError(f"{source} {what}; name a source that has text")

@@ -8,7 +8,7 @@ the text.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import psutil
 import pyarrow as pa
@@ -30,11 +30,7 @@ class ByteStream(Protocol):
         """At most `size` bytes; none at the end."""
 
 
-class Piece(NamedTuple):
-    """Bytes between two separators, and where in the (decompressed) file they begin."""
-
-    offset: int
-    data: bytes
+Piece = tuple[int, bytes]  # bytes between two separators, and where in the (decompressed) file they begin
 
 
 def longest_document() -> int:
@@ -70,44 +66,62 @@ def pieces(stream: ByteStream, separator: bytes, limit: int, too_long: DataError
 
     A piece of more than `limit` bytes raises `too_long`. A byte order mark at the start is dropped.
     """
-    buffer, offset, first = bytearray(), 0, True
-    while chunk := stream.read(CHUNK_BYTES):
-        unseen = max(0, len(buffer) - len(separator) + 1)  # no separator begins before it
-        buffer += chunk
-        if first and (len(buffer) >= len(BOM) or not BOM.startswith(buffer)):
-            first = False
-            if buffer.startswith(BOM):
-                del buffer[: len(BOM)]
-                offset, unseen = len(BOM), 0
-        start = 0
-        while separator and (end := buffer.find(separator, max(start, unseen))) >= 0:
-            if end - start > limit:
-                raise too_long
-            yield Piece(offset + start, bytes(buffer[start:end]))
-            start = end + len(separator)
-        del buffer[:start]
-        offset += start
-        if len(buffer) > limit + len(BOM) + len(separator):
+    pending, offset = without_mark(stream)
+    unseen = 0  # no separator begins before it
+    while True:
+        if separator and pending.find(separator, unseen) >= 0:
+            *whole, rest = bytes(pending).split(separator)
+            for data in whole:
+                if len(data) > limit:
+                    raise too_long
+                yield offset, data
+                offset += len(data) + len(separator)
+            pending = bytearray(rest)
+        if len(pending) > limit + len(separator):
             raise too_long
-    if len(buffer) > limit:
+        unseen = max(0, len(pending) - len(separator) + 1)
+        if not (chunk := stream.read(CHUNK_BYTES)):
+            break
+        pending += chunk
+    if len(pending) > limit:
         raise too_long
-    yield Piece(offset, bytes(buffer))
+    yield offset, bytes(pending)
+
+
+def without_mark(stream: ByteStream) -> tuple[bytearray, int]:
+    """The stream's first bytes without a byte order mark, and its length where there was one."""
+    first = bytearray()
+    while len(first) < len(BOM) and (chunk := stream.read(CHUNK_BYTES)):
+        first += chunk
+    if first.startswith(BOM):
+        return first[len(BOM) :], len(BOM)
+    return first, 0
 
 
 def decode(piece: Piece, path: Path) -> str:
     """The text of a piece; DataError with the byte offset when it is not UTF-8 text."""
-    nul = piece.data.find(b"\0")
-    if piece.offset == 0 and piece.data.startswith(UTF16):
-        raise DataError(f"{path} is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8.txt")
-    if nul >= 0:
-        raise DataError(
-            f"{path} is a binary file, not text (a zero byte at offset {piece.offset + nul:,}); "
-            "text comes from txt, jsonl and parquet files, these also as .gz or .zst (not parquet)"
-        )
+    offset, data = piece
     try:
-        return piece.data.decode()
+        text = data.decode()
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not valid UTF-8: byte 0x{piece.data[error.start]:02x} at offset "
-            f"{piece.offset + error.start:,}; convert it, for example: iconv -f LATIN1 -t UTF-8 {path} > utf8.txt"
-        ) from None
+        if offset == 0 and data.startswith(UTF16):
+            message = f"is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8.txt"
+        elif 0 in data:
+            message = binary(offset + data.find(0))
+        else:
+            message = (
+                f"is not valid UTF-8: byte 0x{data[error.start]:02x} at offset {offset + error.start:,}; "
+                f"convert it, for example: iconv -f LATIN1 -t UTF-8 {path} > utf8.txt"
+            )
+        raise DataError(f"{path} {message}") from None
+    if "\0" in text:
+        raise DataError(f"{path} {binary(offset + data.find(0))}")
+    return text
+
+
+def binary(offset: int) -> str:
+    """What to say of a file with a zero byte at `offset`."""
+    return (
+        f"is a binary file, not text (a zero byte at offset {offset:,}); text comes from txt, jsonl and parquet files, "
+        "the first two also as .gz or .zst"
+    )

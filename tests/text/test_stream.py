@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nextword.core.errors import DataError
 from nextword.text.read import documents
 from nextword.text.settings import TextSettings
-from nextword.text.stream import BOM, Piece, decode, longest_document, pieces
+from nextword.text.stream import BOM, decode, longest_document, pieces
 
 TOO_LONG = DataError("too long")
 
@@ -42,9 +42,9 @@ def test_pieces_are_what_split_gives_however_the_bytes_arrive(
 ) -> None:
     whole = (BOM if mark else b"") + data
     found = list(pieces(Trickle(whole, sizes), separator, 100, TOO_LONG))
-    assert [piece.data for piece in found] == (data.split(separator) if separator else [data])
-    assert all(whole[piece.offset :].startswith(piece.data) for piece in found)
-    assert all(piece.offset >= 3 for piece in found) or not mark
+    assert [data for _, data in found] == (data.split(separator) if separator else [data])
+    assert all(whole[offset:].startswith(data) for offset, data in found)
+    assert all(offset >= 3 for offset, _ in found) or not mark
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=6), st.integers(1, 20), st.lists(st.integers(1, 9)))
@@ -77,11 +77,11 @@ def test_memory_stays_flat_in_the_size_of_the_file(tmp_path: Path, name: str) ->
 def test_decoding_errors_name_the_place(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with pytest.raises(DataError, match=r"a\.txt is not valid UTF-8: byte 0xe9 at offset 1,003"):
-        decode(Piece(1000, b"caf\xe9s"), path)
+        decode((1000, b"caf\xe9s"), path)
     with pytest.raises(DataError, match=r"binary file.* zero byte at offset 12"):
-        decode(Piece(10, b"ab\0"), path)
+        decode((10, b"ab\0"), path)
     with pytest.raises(DataError, match="UTF-16"):
-        decode(Piece(0, "hi".encode("utf-16")), path)
+        decode((0, "hi".encode("utf-16")), path)
 
 
 def test_the_longest_document_is_a_share_of_memory() -> None:

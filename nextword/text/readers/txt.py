@@ -1,6 +1,6 @@
 """Plain text: a file is one document, or one document stands between every two separators.
 
-Newlines stay as they are; nothing is stripped. Only documents without any character are left out.
+Newlines stay as they are; nothing is stripped.
 """
 
 from collections.abc import Iterator
@@ -23,5 +23,4 @@ def read(path: Path, settings: TextSettings, limit: int) -> Iterator[tuple[str, 
     )
     with reading(path) as stream:
         for piece in pieces(stream, separator, limit, too_long):
-            if text := decode(piece, path):
-                yield text, None
+            yield decode(piece, path), None
