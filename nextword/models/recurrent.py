@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nextword.models.base import Batch, Output
 from nextword.models.costs import Costs
 from nextword.models.scores import label_logprobs
-from nextword.nn.init import normal
+from nextword.nn.init import empty_embedding, normal
 from nextword.nn.recurrent import LSTMState, Recurrence, RecurrentSettings
 
 
@@ -38,7 +38,7 @@ class RecurrentModel(nn.Module):
         super().__init__()
         self.settings, self.config, self.vocab_size = settings, config, settings.vocab_size
         width = settings.recurrence.width
-        self.embedding = nn.Embedding(settings.vocab_size, width)
+        self.embedding = empty_embedding(settings.vocab_size, width)
         self.recurrence = Recurrence(settings.recurrence)
         self.head = None if settings.tied else nn.Linear(width, settings.vocab_size, bias=False)
 

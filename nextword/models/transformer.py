@@ -17,7 +17,7 @@ from nextword.models.costs import Costs
 from nextword.models.scores import label_logprobs
 from nextword.nn.block import Block, BlockSettings
 from nextword.nn.cache import KVCache
-from nextword.nn.init import normal, residual_std
+from nextword.nn.init import empty_embedding, normal, residual_std
 from nextword.nn.norm import NormSettings, RMSNorm
 from nextword.nn.position.rope import RopeSettings, Rotation
 
@@ -57,7 +57,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.settings, self.config = settings, config
         self.vocab_size, self.max_length = settings.vocab_size, settings.max_length
-        self.embedding = nn.Embedding(settings.vocab_size, settings.width)
+        self.embedding = empty_embedding(settings.vocab_size, settings.width)
         self.blocks = nn.ModuleList(Block(block) for block in settings.blocks)
         self.norm = RMSNorm(settings.norm)
         self.head = None if settings.tied else nn.Linear(settings.width, settings.vocab_size, bias=False)
@@ -89,10 +89,9 @@ class Transformer(nn.Module):
         rows, time, _ = x_BTD.shape
         counts = [time] * rows if batch.mask_BT is None else batch.mask_BT.sum(1).tolist()
         after, view = state.advance(time, counts)
-        if view.even:  # one place for all rows: their rotation is a slice of the table
-            cos, sin = self.rotation.at(view.positions_BT[:1], view.span, after.lengths_B[:1], x_BTD)
-        else:
-            cos, sin = self.rotation.at(view.positions_BT, view.span, after.lengths_B, x_BTD)
+        alike = view.even and not self.rotation.stretches(view.span)  # then one row's rotation serves all
+        kinds = slice(1) if alike else slice(None)
+        cos, sin = self.rotation.at(view.positions_BT[kinds], view.span, after.lengths_B[kinds], x_BTD)
         turn = cos[:, None], sin[:, None]
         for block, cache in zip(self.blocks, after.layers, strict=True):
             x_BTD = block(x_BTD, turn, view, cache)

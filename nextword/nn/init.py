@@ -7,9 +7,17 @@ stream's variance does not grow with the number of layers (GPT-2, Radford et al.
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 STANDARD_DEVIATION = 0.02  # GPT-2's, and transformers' `initializer_range`
+
+
+def empty_embedding(count: int, width: int) -> nn.Embedding:
+    """A table of `count` rows that nothing is drawn for yet.
+
+    PyTorch's own drawing, on the meta device, would import its compiler: two seconds at every start.
+    """
+    return nn.Embedding(count, width, _weight=torch.empty(count, width))
 
 
 @torch.no_grad()

@@ -71,9 +71,7 @@ def update(run: Run, batch: Windows, rate: float) -> Record:
     record = {"step": run.at.step + 1, "loss": loss.item(), "learning_rate": rate, "grad_norm": norm.item()}
     run.weights.adjust_scale(record["grad_norm"])
     if math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"]):
-        for group in run.optimizer.param_groups:
-            group["lr"] = rate
-        run.optimizer.step()
+        run.optimizer.step(rate)
     run.weights.publish()
     return record
 

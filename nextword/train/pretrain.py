@@ -21,7 +21,6 @@ from nextword.core.files import atomic_folder, finish_swap
 from nextword.core.log import StepLog
 from nextword.core.meter import Meter, peak_memory
 from nextword.core.progress import Progress
-from nextword.core.registry import part
 from nextword.data.stream import TokenRow, check_length
 from nextword.models.base import LanguageModel, fits
 from nextword.objectives.next_token import NextToken
@@ -35,14 +34,13 @@ from nextword.train.hooks.show import Show
 from nextword.train.interrupt import Wish, listening
 from nextword.train.lock import only_one
 from nextword.train.loop import train
+from nextword.train.optimizer import find as find_optimizer
 from nextword.train.precision import Weights
 from nextword.train.run import Run
 from nextword.train.saver import BEST, Saver
-from nextword.train.schedule import find
+from nextword.train.schedule import find as find_schedule
 from nextword.train.settings import TrainSettings
 from nextword.train.validation import Validation
-
-MakeOptimizer = Callable[[Mapping[str, torch.Tensor], TrainSettings], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -117,8 +115,8 @@ def pretrain(
 def check(model: nn.Module, text: Text, settings: TrainSettings) -> None:
     """Refuses what cannot work, before anything is written."""
     check_length(text.train, settings.length)
-    find(settings.schedule)
-    part("nextword.train.optimizers", settings.optimizer, "optimizer")
+    find_schedule(settings.schedule)
+    find_optimizer(settings.optimizer)
     if not fits(model, settings.length):
         raise SettingsError(
             f"train.length is {settings.length}, but the model reads at most {model.max_length} tokens: lower it, or "
@@ -138,8 +136,8 @@ def assemble(model: nn.Module, text: Text, settings: TrainSettings, precision: s
     """A run at its beginning."""
     torch.manual_seed(settings.seed)  # for dropout; the weights and the data have generators of their own
     weights = Weights(model, precision)
-    make = cast(MakeOptimizer, part("nextword.train.optimizers", settings.optimizer, "optimizer"))
-    return Run(model, weights, make(weights.masters, settings), NextToken(), text.train, settings)
+    optimizer = find_optimizer(settings.optimizer)(weights.masters, settings)
+    return Run(model, weights, optimizer, NextToken(), text.train, settings)
 
 
 def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet: bool) -> None:

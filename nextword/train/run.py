@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nextword.data.stream import Place, TokenRow, Windows, windows
 from nextword.objectives.base import Objective
+from nextword.train.optimizer import Optimizer
 from nextword.train.precision import Weights
 from nextword.train.settings import TrainSettings
 
@@ -50,7 +51,7 @@ class Run:
         self,
         model: nn.Module,
         weights: Weights,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         objective: Objective,
         tokens: TokenRow,
         settings: TrainSettings,
@@ -77,12 +78,9 @@ class Run:
         found = {"random.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             found["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        for name, master in self.weights.masters.items():
-            if self.weights.low:
-                found[f"master.{name}"] = master.detach()
-            for key, value in self.optimizer.state.get(master, {}).items():
-                found[f"optimizer.{name}.{key}"] = value
-        return found
+        if self.weights.low:
+            found |= {f"master.{name}": master.detach() for name, master in self.weights.masters.items()}
+        return found | {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
 
     def to_json(self) -> dict[str, Any]:
         """The counts, with the loss scale of fp16."""
@@ -97,21 +95,11 @@ class Run:
         """
         self.model.load_state_dict(model.state_dict())
         saved = load_file(state)
-        names = {id(master): name for name, master in self.weights.masters.items()}
-        with torch.no_grad():
-            for name, master in self.weights.masters.items():
-                if self.weights.low:
-                    master.copy_(saved[f"master.{name}"])
-        tree = self.optimizer.state_dict()
-        order = [names[id(master)] for group in self.optimizer.param_groups for master in group["params"]]
-        for index, name in enumerate(order):
-            start = f"optimizer.{name}."
-            mine = {key.removeprefix(start): value.clone() for key, value in saved.items() if key.startswith(start)}
-            if mine:
-                tree["state"][index] = mine
-        self.optimizer.load_state_dict(tree)
-        torch.set_rng_state(saved["random.cpu"].clone())
+        torch.set_rng_state(saved.pop("random.cpu").clone())
         if self.device.type == "cuda":
-            torch.cuda.set_rng_state(saved["random.cuda"].clone(), self.device)
+            torch.cuda.set_rng_state(saved.pop("random.cuda").clone(), self.device)
+        mine = self.tensors()
+        for name, tensor in saved.items():
+            mine[name].copy_(tensor)
         self.at = Progress(**counts)
         self.weights.scale, self.weights.good_steps = self.at.scale, self.at.good_steps

@@ -1,0 +1,38 @@
+"""Settings out of range and settings without effect are refused."""
+
+import pytest
+
+from nextword.core.errors import SettingsError
+from nextword.train.settings import TrainSettings, seconds
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"batch": 0}, {"micro_batch": 17}, {"warmup": 2000}, {"floor": 1.5}, {"betas": (0.9, 1.0)},
+     {"seed": -1}, {"precision": "fp8"}, {"max_time": "ten"}, {"patience": 3, "eval_every": 0}, {"threads": 0},
+     {"keep": 0}, {"learning_rate": float("nan")}],
+    ids=str,
+)  # fmt: skip
+def test_refused(wrong: dict) -> None:
+    name = next(iter(wrong))
+    with pytest.raises(SettingsError, match=f"train.{name}"):
+        TrainSettings(**wrong)
+
+
+def test_defaults_that_are_worked_out() -> None:
+    assert TrainSettings(steps=50).warm_steps == 5 and TrainSettings(steps=5000).warm_steps == 100
+    assert TrainSettings().micro_rows == TrainSettings().batch and TrainSettings(micro_batch=4).micro_rows == 4
+    assert TrainSettings().max_seconds == float("inf") and TrainSettings(max_time="10m").max_seconds == 600
+
+
+@pytest.mark.parametrize(
+    "text, expected", [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("45", 45), ("2d", 172800)]
+)
+def test_times(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "m", "10 m", "10x", "-5s", "1h-3m"])
+def test_times_that_are_none(text: str) -> None:
+    with pytest.raises(SettingsError, match="such as 90s"):
+        seconds(text)
