@@ -89,7 +89,7 @@ class KVCache:
 
     def advance(self, time: int, counts: list[int]) -> tuple["KVCache", View]:
         """The state after `time` more positions of which `counts` are real in each row, and the view of this call."""
-        longest = max(self.lengths)
+        longest = max(self.lengths, default=0)
         even, begin, span = len(set(self.lengths)) == 1, longest, longest + time
         layers = self.layers
         if span > self.capacity:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from nextword.models.base import Batch, pad
 from nextword.models.create import create
+from nextword.models.families import llama
 from nextword.models.settings import ModelSettings
 from nextword.models.transformer import Transformer
 
@@ -113,3 +114,17 @@ def test_an_old_state_is_left_as_it_was() -> None:
     lm.hidden(Batch(torch.tensor([[1, 2]])), before)
     assert before.lengths_B.tolist() == [5]
     assert close(lm.hidden(Batch(torch.tensor([[3]])), before).hidden_BTD[0], alone(lm, [*row, 3])[5:])
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@torch.no_grad()
+def test_rows_that_outgrow_the_trained_length_stretch_on_their_own(cached: bool) -> None:
+    """Under dynamic NTK the frequencies depend on a row's length, not on that of its neighbours in the batch."""
+    config = {**MODELS[2].config, "max_position_embeddings": 8}
+    config["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 2.0}
+    lm = llama.build(config)
+    lm.load_state_dict(MODELS[2].state_dict())
+    rows = rows_of([16, 11, 4])
+    out = lm.hidden(pad(rows), lm.start(3, 16) if cached else None).hidden_BTD
+    for found, row in zip(out, rows, strict=True):
+        assert close(found[: len(row)], alone(lm, row))

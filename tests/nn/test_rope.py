@@ -66,3 +66,10 @@ def test_the_table_grows_and_serves_gradients_after_inference() -> None:
     x = torch.randn(1, 1, 3, WIDTH, requires_grad=True)
     rotate(x, *rotation.table(3, x)).sum().backward()
     assert x.grad is not None
+
+
+def test_the_table_follows_the_type_asked_for_without_growing() -> None:
+    rotation = Rotation(RopeSettings(), WIDTH)
+    for dtype in (torch.float32, torch.bfloat16, torch.float32, torch.bfloat16):
+        cos, _ = rotation.table(6, torch.empty(0, dtype=dtype))
+        assert (cos.dtype, len(rotation.cos_SE)) == (dtype, 6)

@@ -153,7 +153,7 @@ class Rotation:
         if len(known) < length or known.dtype != like.dtype or known.device != like.device:
             with torch.inference_mode(False), torch.no_grad():  # the table outlives the call that asks for it
                 theta = self.settings.scaling.frequencies(self.settings.base, self.head_width).to(like.device)
-                size = max(length, 2 * len(known) if known.device == like.device else 0)
+                size = max(length, 2 * len(known)) if len(known) < length else len(known)
                 angles = torch.arange(size, dtype=torch.float32, device=like.device)[:, None] * theta
                 self.cos_SE, self.sin_SE = self.waves(angles, like)
         return self.cos_SE[:length], self.sin_SE[:length]
