@@ -92,7 +92,7 @@ def fetched(action: Callable[[], T], name: str) -> T:
     """The result of a call to the Hub; what goes wrong there becomes a DataError of one line."""
     try:
         return action()
-    except (OSError, ValueError) as error:  # the Hub's own errors, those of the network and those of the disk
+    except Exception as error:  # the Hub's, the disk's and those of its network library, which have no common class
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:ERROR_CHARACTERS]
         raise DataError(
             f"cannot read the dataset {name!r} from the Hugging Face Hub, and no file has this name ({line}); "

@@ -95,6 +95,27 @@ def test_unknown_datasets_and_empty_ones_are_refused(served: Hub) -> None:
         texts("hub:")
 
 
+class ConnectError(Exception):
+    """As httpx has it: no OSError."""
+
+
+@pytest.mark.parametrize(
+    "problem", [ConnectError("[Errno -2] Name or service not known"), TimeoutError(), ValueError("x")]
+)
+def test_whatever_the_network_does_the_error_is_one_line(
+    served: Hub, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise problem
+
+    served.add("ann/tales", "train.txt", "x")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    with pytest.raises(DataError, match="cannot read the dataset 'ann/tales'") as caught:
+        texts("hub:ann/tales")
+    assert "\n" not in str(caught.value)
+    assert (str(problem) or "TimeoutError") in str(caught.value)
+
+
 def test_without_the_network_the_error_is_one_line() -> None:
     with pytest.raises(DataError, match="cannot read the dataset 'ann/tales'") as caught:
         texts("hub:ann/tales")  # the tests run with HF_HUB_OFFLINE
