@@ -20,6 +20,7 @@ LAYERS = [
     {"train", "evals", "probe"},
     {"serve", "verify"},
     {"recipes"},
+    {"face"},
     {"cli", "__init__"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}

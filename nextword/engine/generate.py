@@ -5,7 +5,7 @@ not depend on who shares the batch, but for rounding: its own generator draws it
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from nextword.models.base import LanguageModel
 from nextword.tokenizers.stream import StreamDecoder
 
 BATCH_ROWS = 32  # prompts that are continued together
+REMEMBERED = 4  # last tokens of a prompt that the decoder of the new text sees
 
 
 @dataclass
@@ -60,6 +61,8 @@ def _rows(model: LanguageModel, requests: Sequence[Request]) -> list[_Row]:
         seed = request.seed()
         generator = torch.Generator().manual_seed(seed)
         decoder = request.tokenizer.decoder() if request.tokenizer else None
+        for number in request.ids[-REMEMBERED:] if decoder else ():
+            decoder.push(number)  # the text goes on from the prompt: whether a space follows may depend on it
         stops = StopTexts(request.settings.stop)
         rows.append(_Row(index, request, request.limit(model.max_length), seed, generator, stops, decoder))
     return rows
@@ -114,7 +117,7 @@ def _record(steps: Iterator[Step], results: Sequence[Generation], began: float) 
 
 def stream(
     model: LanguageModel, requests: Sequence[Request], results: list[Generation], steps: Stepper | Compiled = "auto"
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Continues the prompts together and yields every token of every row as it comes.
 
     `results` is an empty list: it gets one Generation a request, which grow with the steps, so that a caller who stops

@@ -1,0 +1,309 @@
+"""A language model as one holds it in the hand: load it, and ask it things.
+
+>>> import nextword as nw                                          # doctest: +SKIP
+>>> lm = nw.load("runs/demo/model")                                # doctest: +SKIP
+>>> lm.generate("Once upon a time", max_tokens=20, seed=1)         # doctest: +SKIP
+' there was a small town ...'
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from nextword.assembly import folder
+from nextword.core.errors import SettingsError
+from nextword.core.records import Document
+from nextword.core.settings import build
+from nextword.decode.settings import SamplingSettings
+from nextword.engine.generate import generate, stream
+from nextword.engine.request import Generation, Request
+from nextword.engine.step import Compiled
+from nextword.evals import perplexity
+from nextword.evals.settings import EvaluateSection
+from nextword.evals.windows import Text, cut, texts_of_documents
+from nextword.models.base import fits, pad
+from nextword.models.checkpoint import save_model
+from nextword.models.family import Storable
+from nextword.models.settings import ModelSettings
+from nextword.recipes.pretrain import pretrain_tokens
+from nextword.tokenizers.base import Tokenizer
+from nextword.train.folder import Summary
+from nextword.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class ScoredToken:
+    """A token of a text: its id, the text that it stands for, and log p given what stands before it (nats).
+
+    The log-probability is None for a first token with nothing before it (a tokenizer without a token that begins
+    texts).
+    """
+
+    id: int
+    text: str
+    logprob: float | None
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """log p of a continuation given its prompt: of each token, their sum, and their mean (nats).
+
+    The sum is the probability of the text as it stands; longer texts have smaller ones. The mean takes the length out:
+    to rank candidates of different lengths look at both.
+    """
+
+    tokens: tuple[ScoredToken, ...]
+    sum: float
+    mean: float
+
+
+class LM:
+    """A model with its tokenizer: `nextword.load` makes one."""
+
+    def __init__(self, model: Storable, tokenizer: Tokenizer) -> None:
+        self.model, self.tokenizer = model, tokenizer
+
+    def __repr__(self) -> str:
+        kind = self.model.config.get("model_type")
+        return f"LM({kind}, vocabulary of {self.model.vocab_size}, max_length {self.model.max_length})"
+
+    @overload
+    def generate(  # type: ignore[overload-overlap]  # a string is a sequence of strings, too, and comes first
+        self,
+        prompt: str,
+        *,
+        max_tokens: int | None = ...,
+        temperature: float = ...,
+        top_k: int | None = ...,
+        top_p: float = ...,
+        seed: int | None = ...,
+        stop: str | Sequence[str] = ...,
+        compiled: Compiled = ...,
+    ) -> str: ...
+    @overload
+    def generate(
+        self,
+        prompt: Sequence[str],
+        *,
+        max_tokens: int | None = ...,
+        temperature: float = ...,
+        top_k: int | None = ...,
+        top_p: float = ...,
+        seed: int | None = ...,
+        stop: str | Sequence[str] = ...,
+        compiled: Compiled = ...,
+    ) -> list[str]: ...
+
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        max_tokens: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+        compiled: Compiled = "auto",
+    ) -> str | list[str]:
+        """The text that follows the prompt; a list of texts for a list of prompts, which are continued together.
+
+        The same seed gives a prompt the same text, alone or in a list (where a prompt is repeated, its second text is
+        that of seed + 1, and so on).
+        SettingsError for a prompt that leaves no room in the model's context.
+
+        >>> lm.generate("The", max_tokens=5, temperature=0)              # doctest: +SKIP
+        ' town was founded in'
+        """
+        settings = SamplingSettings(
+            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=_several(stop)
+        )
+        found = self.continuations(_several(prompt), settings, compiled)
+        return found[0].text if isinstance(prompt, str) else [result.text for result in found]
+
+    def continuations(
+        self, prompts: Sequence[str], settings: SamplingSettings, compiled: Compiled = "auto"
+    ) -> list[Generation]:
+        """What `generate` gives, with tokens, log-probabilities, stop reason, seed and speed."""
+        return generate(self.model, _requests(self.tokenizer, prompts, settings), compiled)
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+        compiled: Compiled = "auto",
+    ) -> Iterator[str]:
+        """The same text in pieces, as it is made; joined they are what `generate` gives. No character is ever split.
+
+        >>> for piece in lm.stream("The"):                               # doctest: +SKIP
+        ...     print(piece, end="", flush=True)
+        """
+        settings = SamplingSettings(
+            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=_several(stop)
+        )
+        requests = _requests(self.tokenizer, [prompt], settings)
+        with closing(stream(self.model, requests, [], compiled)) as steps:
+            for step in steps:
+                if step.text:
+                    yield step.text
+
+    def score(self, text: str) -> list[ScoredToken]:
+        """Every token of a text with its log-probability, given all that stands before it.
+
+        A text longer than the model's context is read in windows that overlap by half.
+
+        >>> [(token.text, round(token.logprob, 1)) for token in lm.score("It is.")]   # doctest: +SKIP
+        [('It', -4.2), (' is', -1.3), ('.', -3.9)]
+        """
+        return self._scored(self.tokenizer.encode(text))
+
+    def logprob(self, prompt: str, continuation: str) -> Continuation:
+        """log p(continuation | prompt).
+
+        Prompt and continuation are encoded as one text, as the model would have read it: "The cat" and " sat" share
+        no token, but "The c" and "at" do in many vocabularies. A token that stands on both sides belongs to the
+        continuation, because it is where the continuation begins to be said. SettingsError when nothing is left to
+        score.
+
+        >>> a = lm.logprob("I want a caramel", " iced latte")             # doctest: +SKIP
+        >>> a.sum, a.mean                                                 # doctest: +SKIP
+        (-11.4, -3.8)
+        """
+        whole = self.tokenizer.encode(prompt + continuation)
+        alone = self.tokenizer.encode(prompt)
+        shared = 0
+        while shared < min(len(whole), len(alone)) and whole[shared] == alone[shared]:
+            shared += 1
+        tokens = tuple(self._scored(whole)[shared:])
+        logprobs = [token.logprob for token in tokens if token.logprob is not None]
+        if not logprobs:
+            raise SettingsError("there is nothing to score: the continuation has no token with something before it")
+        total = float(sum(logprobs))
+        return Continuation(tokens, total, total / len(logprobs))
+
+    def perplexity(self, texts: str | Sequence[str]) -> dict[str, Any]:
+        """Perplexity over all texts, each scored alone: `perplexity` (per token), `perplexity_per_word`, `_per_byte`.
+
+        Beside them `bits_per_byte`, `loss` and what was counted; `nextword.evals.perplexity` says how.
+
+        >>> lm.perplexity(["A first text.", "A second."])["perplexity"]   # doctest: +SKIP
+        41.7
+        """
+        documents = [Document(str(i), text, "texts") for i, text in enumerate(_several(texts))]
+        settings = EvaluateSection()
+        found = texts_of_documents(documents, self.tokenizer, settings.score_end)
+        figures: dict[str, Any] = perplexity.perplexity(self.model, found, settings)["all"]
+        return figures
+
+    @torch.inference_mode()
+    def embed(self, texts: str | Sequence[str], *, normalise: bool = False, rows: int = 32) -> Tensor:
+        """A vector for each text, (N, D) fp32 ((D) for a single one): the mean of its tokens' last hidden states.
+
+        normalise: to length 1, so that products are cosines. rows: texts that are computed together. SettingsError
+        for a text without tokens, one longer than the model's context, or a model without vectors (an n-gram).
+        """
+        single = isinstance(texts, str)
+        encoded = self.tokenizer.encode_batch(list(_several(texts)))
+        for ids in encoded:
+            if not ids:
+                raise SettingsError("an empty text has no embedding")
+            if not fits(self.model, len(ids)):
+                raise SettingsError(
+                    f"a text has {len(ids)} tokens, the model reads at most {self.model.max_length}: embed it in parts"
+                )
+        vectors = [self._means(encoded[i : i + rows]) for i in range(0, len(encoded), rows)]
+        means_ND = torch.cat(vectors)
+        if normalise:
+            means_ND = torch.nn.functional.normalize(means_ND, dim=-1)
+        return means_ND[0].clone() if single else means_ND.clone()
+
+    def save(self, path: str | Path) -> None:
+        """Writes a Hugging Face folder: config.json, model.safetensors, and the tokenizer's files."""
+        save_model(self.model, path)
+        self.tokenizer.save(Path(path))
+
+    def _means(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """The means over the real tokens of a padded batch."""
+        device = self.model.start(1, 1).lengths_B.device
+        batch = pad(rows)
+        hidden_BTD = self.model.hidden(type(batch)(batch.ids_BT.to(device))).hidden_BTD
+        if not hidden_BTD.is_floating_point():
+            raise SettingsError("this kind of model has no hidden states that could be embeddings: it counts")
+        mask_BT = torch.ones_like(batch.ids_BT, dtype=torch.bool) if batch.mask_BT is None else batch.mask_BT
+        weights_BT1 = mask_BT.to(device)[..., None].float()
+        return (hidden_BTD.float() * weights_BT1).sum(1) / weights_BT1.sum(1)
+
+    def _scored(self, ids: list[int]) -> list[ScoredToken]:
+        begin = self.tokenizer.bos_id
+        text = Text(ids if begin is None else [begin, *ids], "text", 0, 0)
+        settings = EvaluateSection()
+        windows = list(cut(text, 0, self.model.max_length, settings.overlap))
+        scores = {id(window): logps for window, logps in perplexity.score(self.model, windows, settings.batch_tokens)}
+        logprobs: list[float | None] = [None] if begin is None and ids else []
+        for window in windows:
+            logprobs += scores[id(window)].tolist()
+        decoder = self.tokenizer.decoder()
+        pieces = [decoder.push(number) for number in ids]
+        if pieces:
+            pieces[-1] += decoder.flush()
+        return [ScoredToken(*parts) for parts in zip(ids, pieces, logprobs, strict=True)]
+
+
+def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> LM:
+    """The model in a folder, or of a Hugging Face id such as "Qwen/Qwen3-0.6B" (needs the `hub` extra).
+
+    dtype: what to compute in; by default the stored type where the device is fast in it, and fp32 elsewhere.
+    CheckpointError when the folder is none, or incomplete, or corrupt.
+    """
+    assembled = folder.load(path_or_hub_id, dtype, device)
+    return LM(assembled.model, assembled.tokenizer)
+
+
+def pretrain(
+    tokens: str | Path,
+    out: str | Path,
+    *,
+    model: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
+    init_from: str | None = None,
+    quiet: bool = False,
+) -> Summary:
+    """Trains a model on a folder of tokens (`nextword tokenize`) into the folder `out`, or goes on where it stopped.
+
+    model, train: the settings of `nextword pretrain` by name; what is left out is the default, what is unknown an
+    error.
+
+    >>> nw.pretrain("tokens", "runs/small", model={"width": 128}, train={"steps": 500})   # doctest: +SKIP
+    >>> lm = nw.load("runs/small/model")                                                  # doctest: +SKIP
+    """
+    sizes = build(ModelSettings, model or {}, "model")
+    return pretrain_tokens(
+        tokens, sizes, build(TrainSettings, train or {}, "train"), out, init_from=init_from, quiet=quiet
+    )
+
+
+def _several(texts: str | Sequence[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def _requests(tokenizer: Tokenizer, prompts: Sequence[str], settings: SamplingSettings) -> list[Request]:
+    """A request for each prompt; one that is repeated counts up from the seed, so that its texts differ."""
+    before: Counter[str] = Counter()
+    rows = []
+    for prompt in prompts:
+        seed = None if settings.seed is None else settings.seed + before[prompt]
+        before[prompt] += 1
+        rows.append(Request.of(tokenizer, prompt, replace(settings, seed=seed)))
+    return rows

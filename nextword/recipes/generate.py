@@ -1,0 +1,68 @@
+"""`nextword generate`: continue a prompt, as a stream."""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from typing import Any
+
+from nextword.assembly.folder import load
+from nextword.core.errors import DataError
+from nextword.core.progress import duration
+from nextword.engine.generate import generate, stream
+from nextword.engine.request import Generation, Request
+from nextword.engine.step import stepper
+from nextword.recipes.generate_settings import GenerateSettings
+
+INTERRUPTED = 130  # the exit status of what Ctrl-C ended
+
+
+def main(settings: GenerateSettings) -> int:
+    """Prints the prompt's continuations; 130 when Ctrl-C ended them."""
+    prompt = read_stdin() if settings.prompt == "-" else settings.prompt
+    assembled = load(settings.model)
+    first = Request.of(assembled.tokenizer, prompt, settings.sampling)
+    seed = first.seed()
+    requests = [replace(first, settings=replace(settings.sampling, seed=seed + i)) for i in range(settings.n)]
+    if settings.json:
+        results = generate(assembled.model, requests, settings.compiled)
+        print(json.dumps({"prompt": prompt, "continuations": [plain(result) for result in results]}, indent=2))
+        return 0
+    steps = stepper(assembled.model, settings.n * first.limit(assembled.model.max_length), settings.compiled)
+    for number, request in enumerate(requests, 1):
+        if settings.n > 1:
+            print(("\n" if number > 1 else "") + f"--- {number} of {settings.n}, seed {request.settings.seed}")
+        results = []
+        try:
+            print(prompt, end="", flush=True)
+            for step in stream(assembled.model, [request], results, steps):
+                print(step.text, end="", flush=bool(step.text))
+            print(flush=True)
+        except KeyboardInterrupt:
+            print(flush=True)
+            if results and not settings.quiet:
+                print(figures(results[0], "interrupted"), file=sys.stderr)
+            return INTERRUPTED
+        if not settings.quiet:
+            print(figures(results[0], results[0].reason), file=sys.stderr)
+    return 0
+
+
+def read_stdin() -> str:
+    """The prompt from stdin, without the line end that a shell puts behind it; DataError when it is not UTF-8."""
+    try:
+        return sys.stdin.buffer.read().decode().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"the prompt on stdin is not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+def plain(result: Generation) -> dict[str, Any]:
+    """A result as JSON has it."""
+    return asdict(result)
+
+
+def figures(result: Generation, reason: str) -> str:
+    """One line: how many tokens, how fast, why it ended, and the seed that gives the same text again."""
+    why = {"eos": "the text ended", "stop": "a stop text", "length": "max_tokens reached", "interrupted": "interrupted"}
+    speed = f", {result.tokens_per_second:.0f} tokens/s" if result.tokens_per_second else ""
+    first = f"first after {duration(result.seconds_to_first)}"
+    return f"[{len(result.ids)} tokens{speed}, {first}; {why[reason]}; seed {result.seed}]"

@@ -1,0 +1,42 @@
+"""Settings of `nextword generate`."""
+
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from cyclopts import Parameter
+
+from nextword.core.settings import in_range
+from nextword.decode.settings import SamplingSettings
+
+
+@dataclass(frozen=True)
+class GenerateSettings:
+    """Continue a prompt; the text appears as it is made.
+
+    The text goes to stdout, figures to stderr. Ctrl-C ends the text where it is."""
+
+    RECIPE: ClassVar[str] = "nextword.recipes.generate:main"
+    EXAMPLES: ClassVar[str] = (
+        '  nextword generate runs/demo/model "Once upon a time"\n'
+        '  nextword generate runs/demo/model "The" --temperature 0 --max-tokens 50\n'
+        '  nextword generate model "The" --top-k 40 --top-p 0.95 --seed 7 --n 3\n'
+        "  cat letter.txt | nextword generate model - --stop Sincerely"
+    )
+
+    model: str
+    "A model folder, or a Hugging Face id (needs the hub extra)."
+    prompt: Annotated[str, Parameter(allow_leading_hyphen=True)] = ""
+    "The text to continue; - reads it from stdin, nothing begins a new text."
+    _: KW_ONLY
+    sampling: Annotated[SamplingSettings, Parameter(name=("--sampling", "*"))] = field(default_factory=SamplingSettings)
+    n: int = 1
+    "How many continuations; each has a seed of its own, counted up from the first."
+    compiled: Literal["auto", "always", "never"] = "auto"
+    "Whether a whole step runs as one compiled call (Llama-shaped models on the CPU): auto where it pays."
+    quiet: bool = False
+    "No figures."
+    json: bool = False
+    "Print the result as JSON, not as a stream."
+
+    def __post_init__(self) -> None:
+        in_range("n", self.n, 1, 1000)
