@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from nextword.assembly.folder import locate
 from nextword.core.errors import SettingsError
 from nextword.core.files import fingerprint
 from nextword.core.progress import duration, quantity
@@ -96,8 +97,10 @@ def begin(
         return made, {"model": to_tree(model)}
     if model != ModelSettings():
         raise SettingsError("--init-from brings a model of its own: leave the --model settings out")
-    loaded = load_model(init_from)
-    theirs = Tokenizer.load(init_from)
+    folder = locate(init_from)
+    loaded, theirs = load_model(folder), Tokenizer.load(folder)
+    if not isinstance(loaded, nn.Module):
+        raise SettingsError(f"{init_from} is counted from text, it has no weights to go on from: leave --init-from out")
     if theirs.fingerprint != tokenizer.fingerprint:
         raise SettingsError(
             f"the tokens were made with another tokenizer than that of {init_from}: tokenise the text with "

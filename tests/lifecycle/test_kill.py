@@ -77,6 +77,7 @@ def stop_when(process: subprocess.Popen[str], ready: Callable[[], bool], number:
     deadline = time.monotonic() + 60
     while process.poll() is None and not ready():
         assert time.monotonic() < deadline
+        time.sleep(0.0005)
     time.sleep(delay)
     process.send_signal(number)
     return process.communicate(timeout=60)[1]
