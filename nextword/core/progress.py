@@ -51,8 +51,8 @@ class Progress:
         self.first = self.done = start
         self.figures: dict[str, str] = {}
         self.began = time.monotonic()
-        self.shown = 0.0
         self.terminal = sys.stderr.isatty()
+        self.shown = 0.0 if self.terminal else self.began  # in a log file, short work says only how it ended
 
     def __enter__(self) -> Self:
         return self

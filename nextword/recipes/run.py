@@ -1,0 +1,134 @@
+"""`nextword run`: text to tokenizer to tokens to model to figures to samples to a report, each stage once.
+
+This file only wires; what a stage does is the verb of the same name. `recipes/stages.py` decides what is skipped.
+"""
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from nextword.assembly.folder import load
+from nextword.core.files import write_atomic, write_json
+from nextword.core.progress import duration, quantity
+from nextword.core.settings import to_tree
+from nextword.engine.generate import generate
+from nextword.engine.request import Request
+from nextword.recipes import forecast, run_report, sources
+from nextword.recipes.evaluate import evaluate_tokens
+from nextword.recipes.pretrain import pretrain_tokens
+from nextword.recipes.run_settings import RunSettings
+from nextword.recipes.stages import Ledger, Stage, remove
+from nextword.recipes.tokenize import tokenize_text
+from nextword.recipes.tokenizer_train import train_tokenizer
+from nextword.train.lock import only_one
+from nextword.train.settings import TrainSettings
+
+INTERRUPTED = 130
+
+
+def main(settings: RunSettings) -> int:
+    """Runs the recipe's stages and writes the report; 130 after Ctrl-C, with all work saved."""
+    out = settings.out or Path("runs") / settings.name
+    ledger = Ledger(out, settings.name)
+    plan = stages(settings, out)
+    if settings.dry_run:
+        forecast.show(settings, out, ledger.plan(plan))
+        return 0
+
+    def say(line: str) -> None:
+        if not settings.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    with only_one(out):
+        ledger.tree["settings"] = to_tree(settings)
+        ledger.save()
+        try:
+            ledger.run(plan, say)
+        except KeyboardInterrupt:
+            say(f"stopped; to go on: {command(settings, out)}")
+            return INTERRUPTED
+        write_atomic(out / "report.html", run_report.page(ledger))
+    conclude(ledger, settings.quiet)
+    return 0
+
+
+def command(settings: RunSettings, out: Path) -> str:
+    """What to type to go on with this run (flags that were given with it have to be given again)."""
+    return shlex.join(["nextword", "run", str(settings.recipe), "--out", str(out)]) + " with the same flags"
+
+
+def stages(settings: RunSettings, out: Path) -> list[Stage]:
+    """The stages of a run, each with all that its result depends on."""
+    tokenizer, tokens, trained, model = out / "tokenizer", out / "tokens", out / "pretrain", out / "model"
+    quiet = settings.quiet
+
+    def make_tokenizer() -> dict[str, Any]:
+        made = train_tokenizer(settings.text, settings.split, settings.tokenizer, tokenizer, quiet=quiet)
+        return {"kind": made.kind, "vocab_size": made.vocab_size}
+
+    def make_tokens() -> dict[str, Any]:
+        return tokenize_text(settings.text, settings.split, tokenizer, tokens, quiet=quiet)
+
+    def make_model() -> dict[str, Any]:
+        summary = pretrain_tokens(tokens, settings.model, settings.train, trained, quiet=quiet)
+        link(model, trained / "model")
+        return asdict(summary)
+
+    def make_figures() -> dict[str, Any]:
+        figures = evaluate_tokens(model, tokens, settings.evaluate, quiet=quiet)
+        write_json(out / "evaluation.json", figures)
+        return figures
+
+    def make_samples() -> dict[str, Any]:
+        samples = draw(model, settings)
+        write_json(out / "samples.json", samples)
+        return {"samples": samples}
+
+    train = {key: value for key, value in to_tree(settings.train).items() if key not in TrainSettings.FREE}
+    text = {"sources": sources.fingerprint(settings.text), "split": to_tree(settings.split)}
+    return [
+        Stage("tokenizer", text | {"tokenizer": to_tree(settings.tokenizer)}, ["tokenizer"], make_tokenizer),
+        Stage("tokenize", {}, ["tokens"], make_tokens),
+        Stage("pretrain", {"model": to_tree(settings.model), "train": train}, ["pretrain", "model"], make_model),
+        Stage("evaluate", to_tree(settings.evaluate), ["evaluation.json"], make_figures),
+        Stage("sample", to_tree(settings.sample), ["samples.json"], make_samples),
+    ]
+
+
+def link(link_path: Path, target: Path) -> None:
+    """Makes `link_path` a link to `target` beside it, so that a run's model is at one place whatever made it."""
+    remove(link_path)
+    link_path.symlink_to(os.path.relpath(target, link_path.parent), target_is_directory=True)
+
+
+def draw(model: Path, settings: RunSettings) -> list[dict[str, Any]]:
+    """A continuation of every prompt by the finished model."""
+    assembled = load(model)
+    tokenizer, prompts = assembled.tokenizer, settings.sample.prompts
+    requests = [Request.of(tokenizer, prompt, settings.sample.sampling) for prompt in prompts]
+    return [
+        {"prompt": prompt, "text": generation.text, "ended": generation.reason}
+        for prompt, generation in zip(prompts, generate(assembled.model, requests), strict=True)
+    ]
+
+
+def conclude(ledger: Ledger, quiet: bool) -> None:
+    """Prints the figures by source, and what to type next."""
+    figures, trained = ledger.summary("evaluate"), ledger.summary("pretrain")
+    table = Table("held-out text", "tokens", "loss", "perplexity", "bits per byte", box=None, padding=(0, 2, 0, 0))
+    for name, row in run_report.figure_rows(figures):
+        table.add_row(name, *row)
+    console = Console()
+    if not quiet:
+        console.print(table)
+        took = sum(ledger.seconds(name) for name in ledger.tree["stages"])
+        console.print(f"\n{quantity(trained['parameters'])} parameters, {duration(took)} of work in all")
+    print(f"report: {ledger.out / 'report.html'}")
+    print(f"next: nextword generate {ledger.out / 'model'} {json.dumps('The')}")
