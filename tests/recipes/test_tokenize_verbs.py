@@ -134,13 +134,6 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "nextword.cli", "tokenize", "--text", str(big), "--workers", "2"]
     command += ["--tokenizer", str(tmp_path / "pieces"), "--out", str(tmp_path / "tokens")]
     command += ["--text.max-document-mb", "100"]
-        "--tokenizer",
-        str(tmp_path / "pieces"),
-        "--out",
-        str(tmp_path / "tokens"),
-        "--text.max-document-mb",
-        "100",
-    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr is not None
     for line in process.stderr:
