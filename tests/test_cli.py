@@ -47,7 +47,7 @@ def test_help_of_a_verb_imports_no_torch() -> None:
         (["tokenizer", "trian"], "no verb 'tokenizer trian'; did you mean 'train'?"),
         (["tokenizer"], "'tokenizer' needs a second word: nextword tokenizer train or nextword tokenizer show"),
         (["recipes", "list", "--jsn"], "Did you mean --json?"),
-        (["pretrain", "t", "--model.widht=3"], "Did you mean --model.width?"),
+        (["pretrain", "t", "--out", "o", "--model.widht=3"], "Did you mean --model.width?"),
     ],
 )
 def test_a_misspelling_names_the_nearest(refused: Callable[..., str], arguments: list[str], message: str) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +109,15 @@ def link(link_path: Path, target: Path) -> None:
 
 
 def draw(model: Path, settings: RunSettings) -> list[dict[str, Any]]:
-    """A continuation of every prompt by the finished model."""
+    """A continuation of every prompt by the finished model; no longer than the model's context leaves room for."""
     assembled = load(model)
     tokenizer, prompts = assembled.tokenizer, settings.sample.prompts
-    requests = [Request.of(tokenizer, prompt, settings.sample.sampling) for prompt in prompts]
+    requests = []
+    for prompt in prompts:
+        request = Request.of(tokenizer, prompt, replace(settings.sample.sampling, max_tokens=None))
+        room = request.limit(assembled.model.max_length)
+        most = min(settings.sample.sampling.max_tokens or room, room)
+        requests.append(Request.of(tokenizer, prompt, replace(settings.sample.sampling, max_tokens=most)))
     return [
         {"prompt": prompt, "text": generation.text, "ended": generation.reason}
         for prompt, generation in zip(prompts, generate(assembled.model, requests), strict=True)
