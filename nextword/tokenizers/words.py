@@ -14,7 +14,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,10 +23,9 @@ from nextword.tokenizers.base import Tokenizer
 
 TABLE_WORDS = 1 << 18  # when the table has more, it starts anew: some 40 MB
 KNOWN_UNICODE = (16, 0)  # up to this version the library's classes are those of unicodedata (a test compares them all)
+HIGH = "\U00010000-\U0010ffff"  # above the first plane
 SPACES = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode's White_Space
-PATTERN = (
-    "'(?:[stmd]|re|ve|ll)| ?[{letter}]+| ?[{number}]+| ?[^{space}{letter}{number}]+|[{space}]+(?![^{space}])|[{space}]+"
-)
+PATTERN = "'(?:[stmd]|re|ve|ll)| ?{letters}| ?{numbers}| ?{others}|[{space}]+(?![^{space}])|[{space}]+"
 
 Cut = Callable[[str], Iterable[str] | None]  # text -> its words; None: not known, ask the library
 
@@ -89,9 +89,10 @@ def gpt2_words(text: str) -> list[str] | None:
     """The words of `text` by GPT-2's pattern; None when it holds a character that this Python does not know."""
     if text.isascii():
         return ascii_pattern().findall(text)
-    pattern, unknown = unicode_patterns()
-    if pattern is None or unknown.search(text):
+    patterns = unicode_patterns()
+    if patterns is None or patterns.unknown.search(text):
         return None
+    pattern = patterns.all_planes if patterns.high.search(text) else patterns.first_plane
     return pattern.findall(text)
 
 
@@ -102,31 +103,54 @@ def _characters(text: str) -> str:
 @cache
 def ascii_pattern() -> re.Pattern[str]:
     """GPT-2's pattern for texts of ASCII alone."""
-    return re.compile(PATTERN.format(letter="A-Za-z", number="0-9", space="\t-\r "))
+    space = "\t-\r "
+    return re.compile(
+        PATTERN.format(letters="[A-Za-z]+", numbers="[0-9]+", others=f"[^{space}A-Za-z0-9]+", space=space)
+    )
+
+
+class Patterns(NamedTuple):
+    """GPT-2's pattern for texts of Unicode's first plane and for all, and what tells which text is which.
+
+    A class of characters above U+FFFF is a list that `re` searches from its start, so it is tried only where there is
+    such a character (and the whole pattern only where the text has one).
+    """
+
+    unknown: re.Pattern[str]
+    high: re.Pattern[str]
+    first_plane: re.Pattern[str]
+    all_planes: re.Pattern[str]
 
 
 @cache
-def unicode_patterns() -> tuple[re.Pattern[str] | None, re.Pattern[str]]:
-    """GPT-2's pattern for all characters that this Python knows, and a pattern of those that it does not.
-
-    No pattern when this Python is newer than what has been compared with the library.
-    """
-    letter, number, unknown = ranges("L"), ranges("N"), ranges("Cn", "Cs")
-    outside = re.compile(f"[{unknown}]")
+def unicode_patterns() -> Patterns | None:
+    """The patterns from this Python's tables; None when it is newer than what has been compared with the library."""
     version = tuple(map(int, unicodedata.unidata_version.split(".")[:2]))
     if version > KNOWN_UNICODE:
-        return None, outside
-    return re.compile(PATTERN.format(letter=letter, number=number, space=SPACES)), outside
+        return None
+    low, high = classes(0, 0x10000), classes(0x10000, 0x110000)
+    letters, numbers = low["L"], low["N"]
+    first = PATTERN.format(
+        letters=f"[{letters}]+", numbers=f"[{numbers}]+", others=f"[^{SPACES}{letters}{numbers}]+", space=SPACES
+    )
+    others = f"[^{SPACES}{letters}{numbers}{HIGH}]+|(?=[{HIGH}])[^{high['L']}{high['N']}]"
+    every = PATTERN.format(
+        letters=f"(?:[{letters}]+|(?=[{HIGH}])[{high['L']}])+",
+        numbers=f"(?:[{numbers}]+|(?=[{HIGH}])[{high['N']}])+",
+        others=f"(?:{others})+",
+        space=SPACES,
+    )
+    unknown = f"[{low['?']}]|(?=[{HIGH}])[{high['?']}]"
+    return Patterns(re.compile(unknown), re.compile(f"[{HIGH}]"), re.compile(first), re.compile(every))
 
 
-def ranges(*categories: str) -> str:
-    """The characters whose Unicode category begins with one of `categories`, as the inside of a pattern's []."""
-    category = unicodedata.category
-    found: list[tuple[int, int]] = []
-    for number in range(0x110000):
-        if category(chr(number)).startswith(categories):
-            if found and found[-1][1] == number - 1:
-                found[-1] = (found[-1][0], number)
-            else:
-                found.append((number, number))
-    return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in found)
+def classes(first: int, stop: int) -> dict[str, str]:
+    """Letters "L", numbers "N" and unassigned "?" among the characters first ... stop - 1, as the inside of []."""
+    runs: dict[str, str] = {"L": "", "N": "", "?": ""}
+    for category, group in groupby(map(unicodedata.category, map(chr, range(first, stop)))):
+        after = first + sum(1 for _ in group)
+        name = "?" if category in {"Cn", "Cs"} else category[0]
+        if name in runs:
+            runs[name] += f"\\U{first:08x}-\\U{after - 1:08x}"
+        first = after
+    return runs
