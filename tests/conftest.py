@@ -55,3 +55,61 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return errors[0]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`tiny(family)` is a folder with a tiny untrained model of that family (llama, lstm, ngram) and its tokenizer."""
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            made[family] = tmp_path_factory.mktemp("tiny") / family
+            _make_tiny(family, made[family])
+        return made[family]
+
+    return make
+
+
+TINY_TEXT = [
+    "Once upon a time there was a cat.",
+    "The cat sat on the mat, and the dog sat too.",
+    "A caramel iced latte.",
+]
+
+
+def _make_tiny(family: str, folder: Path) -> None:
+    import numpy as np
+    import torch
+
+    from nextword.models.checkpoint import save_model
+    from nextword.models.create import create
+    from nextword.models.settings import ModelSettings
+    from nextword.tokenizers.settings import TokenizerSettings
+    from nextword.tokenizers.train import train
+
+    tokenizer = train(TokenizerSettings(vocab_size=300, min_frequency=1), iter(TINY_TEXT))
+    sizes = {
+        "llama": {"width": 32, "depth": 2, "heads": 4, "max_length": 64},
+        "lstm": {"width": 32},
+        "ngram": {"order": 3},
+    }
+    model = create(
+        ModelSettings(family=family, **sizes[family]), tokenizer.vocab_size, 0,  # type: ignore[arg-type]
+        eos_id=tokenizer.eos_id, bos_id=tokenizer.bos_id,
+    )  # fmt: skip
+    if family == "ngram":
+        ids = np.array([i for text in TINY_TEXT for i in (*tokenizer.encode(text), tokenizer.eos_id)])
+
+        class Ids:
+            read = staticmethod(lambda start, stop: ids[start:stop])
+            __len__ = lambda self: len(ids)  # noqa: E731
+
+        model.count(Ids())  # type: ignore[attr-defined]
+    else:
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for weight in model.parameters():  # type: ignore[attr-defined]
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.2 + (weight.dim() == 1))
+    save_model(model, folder)
+    tokenizer.save(folder)
