@@ -37,9 +37,8 @@ def main(steps: int = 30) -> None:
             train = {} if model["family"] == "ngram" else steps_of
             nw.pretrain(here / "tokens", here / name, model=model, train=train, quiet=True)
             figures = nw.load(here / name / "model").perplexity(unseen)
-            print(
-                f"{name:<9} {figures['bits_per_byte']:.3f} bits per byte, perplexity {figures['perplexity']:.1f} per token"
-            )
+            bits, per_token = figures["bits_per_byte"], figures["perplexity"]
+            print(f"{name:<9} {bits:.3f} bits per byte, perplexity {per_token:.1f} per token")
 
 
 if __name__ == "__main__":
