@@ -69,6 +69,7 @@ def update(run: Run, batch: Windows, rate: float) -> Record:
     if run.settings.clip > 0:
         torch._foreach_mul_(grads, torch.clamp(run.settings.clip / (norm + 1e-6), max=1.0))
     record = {"step": run.at.step + 1, "loss": loss.item(), "learning_rate": rate, "grad_norm": norm.item()}
+    run.settle()
     run.weights.adjust_scale(record["grad_norm"])
     if math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"]):
         run.optimizer.step(rate)

@@ -5,6 +5,7 @@ running means, the place in the data, the random number generators, and the coun
 (`tensors`) or a small JSON tree (`to_json`).
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -62,6 +63,12 @@ class Run:
         self.at = Progress(place=Place(settings.seed).to_json())
         self.interrupted = False
         self.improved = False  # the last step's look at the validation loss was the best so far
+        self.copied = threading.Event()  # set when no copy of the weights and the optimizer's memory is being made
+        self.copied.set()
+
+    def settle(self) -> None:
+        """Waits until weights and optimizer may be changed: until the copy for a checkpoint, if any, is made."""
+        self.copied.wait()
 
     @property
     def last(self) -> bool:

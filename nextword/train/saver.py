@@ -1,10 +1,13 @@
-"""Saving while training goes on: the training thread copies, another one writes.
+"""Saving while training goes on: another thread copies the state and writes the copy.
 
-A step must wait only for the copy of the state into buffers that are made once; hashing, writing and flushing to the
-disk happen beside the next steps. One save is under way at a time: a second one waits for the first.
+The forward and backward pass after a save only read what is saved; the first thing to change it is the optimizer's
+update. So the training thread goes on at once and waits, before that update, only if the copy (into buffers that are
+made once) should not be done by then. Hashing, writing and flushing to the disk happen beside the next steps. One save
+is under way at a time: a second one waits for the first.
 """
 
 import copy
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nextword.core.files import atomic_folder
 from nextword.train import checkpoint
@@ -47,15 +50,27 @@ class Saver:
             self.wait()
 
     def save(self, run: Run, *, state: bool, best: bool) -> None:
-        """Takes a copy of the run now; writes the best model's folder, a checkpoint, or both, in the background."""
+        """Copies the run as it is now and writes the best model's folder, a checkpoint, or both, in the background.
+
+        Until the copy is made, `run.settle` waits for it.
+        """
         self.wait()
-        self._copy_model(run.model)
-        if state:
-            tensors = run.tensors()
-            if self.image is None or not self.image.fits(tensors):
-                self.image = Image(tensors)
-            self.image.take(tensors)
-        self.job = self.thread.submit(self._write, run.to_json() if state else None, best)
+        tensors = run.tensors() if state else {}  # the random state is a copy already, and must be of this moment
+        copied = run.copied = threading.Event()
+        self.job = self.thread.submit(self._save, run.model, tensors, run.to_json() if state else None, best, copied)
+
+    def _save(
+        self, model: nn.Module, tensors: dict[str, Tensor], counts: dict | None, best: bool, copied: threading.Event
+    ) -> None:
+        try:
+            self._copy_model(model)
+            if counts is not None:
+                if self.image is None or not self.image.fits(tensors):
+                    self.image = Image(tensors)
+                self.image.take(tensors)
+        finally:
+            copied.set()
+        self._write(counts, best)
 
     @torch.no_grad()
     def _copy_model(self, model: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,29 @@ def test_interrupted_equals_uninterrupted(pretrain: Pretrain, tmp_path: Path, ho
     assert (summary.steps, summary.tokens, summary.ended) == (8, 8 * 4 * 12, "finished")
     assert (resumed.steps, resumed.loss, resumed.validation_loss) == (8, summary.loss, summary.validation_loss)
     assert len(losses(whole)) == 8
+
+
+def test_a_slow_copy_holds_the_next_update_back(
+    pretrain: Pretrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrain(tmp_path / "whole")
+    take = Image.take
+
+    def slowly(image: Image, tensors: dict) -> None:
+        time.sleep(0.2)  # several steps of this model: without waiting, they would change what is copied
+        take(image, tensors)
+
+    monkeypatch.setattr(Image, "take", slowly)
+    for stop in (5, 2):
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(tmp_path / "parts", stop=stop, checkpoint_every=1)
+        shutil.rmtree(newest(tmp_path / "parts"))  # go on from one that was copied while training went on
+    pretrain(tmp_path / "parts", checkpoint_every=1)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def newest(out: Path) -> Path:
+    return checkpoint.all_of(out)[-1]
 
 
 def test_the_loss_falls(pretrain: Pretrain, tmp_path: Path) -> None:
