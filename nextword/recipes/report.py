@@ -73,14 +73,15 @@ class Report:
 
 
 def table(section: Section) -> str:
-    """A section's table; cells that read as numbers stand to the right."""
+    """A section's table; columns of numbers stand to the right, heading included."""
 
-    def cell(tag: str, text: str) -> str:
-        number = text[:1].isdigit() or (text[:1] == "-" and text[1:2].isdigit())
-        return f"<{tag}{' class=number' if number else ''}>{escape(text)}</{tag}>"
+    def cells(tag: str, texts: Sequence[str], scope: str = "") -> str:
+        marks = [" class=number" if right else "" for right in numeric]
+        return "".join(f"<{tag}{scope}{mark}>{escape(text)}</{tag}>" for text, mark in zip(texts, marks, strict=True))
 
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in section.head)
-    rows = "\n".join("<tr>" + "".join(cell("td", text) for text in row) + "</tr>" for row in section.rows)
+    numeric = [text[:1].isdigit() for text in section.rows[0]] if section.rows else [False] * len(section.head)
+    head = cells("th", section.head, ' scope="col"')
+    rows = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in section.rows)
     note = f"<p class=soft>{escape(section.note)}</p>" if section.note else ""
     body = f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     return f"<h2>{escape(section.title)}</h2>{note}{body}"
