@@ -23,7 +23,7 @@ from nextword.core.settings import build
 from nextword.decode.settings import SamplingSettings
 from nextword.engine.generate import generate, stream
 from nextword.engine.request import Generation, Request
-from nextword.engine.step import Compiled
+from nextword.engine.step import Compiled, PlainSteps, Stepper, stepper
 from nextword.evals import perplexity
 from nextword.evals.settings import EvaluateSection
 from nextword.evals.windows import Text, cut, texts_of_documents
@@ -68,6 +68,7 @@ class LM:
 
     def __init__(self, model: Storable, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self._plan: tuple[Stepper, list[tuple[int, int]]] | None = None  # a compiled plan and the weights it is made of
 
     def __repr__(self) -> str:
         kind = self.model.config.get("model_type")
@@ -131,7 +132,8 @@ class LM:
         self, prompts: Sequence[str], settings: SamplingSettings, compiled: Compiled = "auto"
     ) -> list[Generation]:
         """What `generate` gives, with tokens, log-probabilities, stop reason, seed and speed."""
-        return generate(self.model, _requests(self.tokenizer, prompts, settings), compiled)
+        requests = _requests(self.tokenizer, prompts, settings)
+        return generate(self.model, requests, self._steps(requests, compiled))
 
     def stream(
         self,
@@ -154,7 +156,7 @@ class LM:
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=_several(stop)
         )
         requests = _requests(self.tokenizer, [prompt], settings)
-        with closing(stream(self.model, requests, [], compiled)) as steps:
+        with closing(stream(self.model, requests, [], self._steps(requests, compiled))) as steps:
             for step in steps:
                 if step.text:
                     yield step.text
@@ -233,6 +235,18 @@ class LM:
         """Writes a Hugging Face folder: config.json, model.safetensors, and the tokenizer's files."""
         save_model(self.model, path)
         self.tokenizer.save(Path(path))
+
+    def _steps(self, requests: Sequence[Request], compiled: Compiled) -> Stepper:
+        """How to step the model; a compiled plan is kept as long as the weights are what they were."""
+        weights = self.model.parameters() if isinstance(self.model, torch.nn.Module) else ()
+        stamp = [(weight.data_ptr(), weight._version) for weight in weights]
+        if compiled != "never" and self._plan is not None and self._plan[1] == stamp:
+            return self._plan[0]
+        tokens = sum(request.limit(self.model.max_length) for request in requests)
+        steps = stepper(self.model, tokens, compiled)
+        if not isinstance(steps, PlainSteps):
+            self._plan = steps, stamp
+        return steps
 
     def _means(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """The means over the real tokens of a padded batch."""

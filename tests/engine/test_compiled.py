@@ -5,12 +5,14 @@ All tests that compile are in this file: the two variants (bf16 and fp32) are co
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import nextword as nw
 from nextword.core.errors import SettingsError
 from nextword.decode.settings import SamplingSettings as Sampling
 from nextword.engine.compiled_llama import MOST_TOKENS, CompiledSteps
@@ -115,6 +117,20 @@ def test_what_does_not_fit_takes_the_plain_step() -> None:
     mixed = random_llama("plain", torch.float32)
     mixed.blocks[0].attention.query.weight.data = mixed.blocks[0].attention.query.weight.data.bfloat16()
     assert not fits(mixed)
+
+
+def test_a_kept_plan_follows_the_weights(tiny: Callable[[str], Path]) -> None:
+    lm = nw.load(tiny("llama"))
+    before = lm.generate("The", max_tokens=20, temperature=0, compiled="always")
+    plan_before = lm._plan
+    assert before == lm.generate("The", max_tokens=20, temperature=0, compiled="never")
+    assert lm.generate("The", max_tokens=20, temperature=0) == before
+    assert lm._plan is plan_before
+    with torch.no_grad():
+        for weight in lm.model.parameters():
+            weight.mul_(1.5)
+    after = lm.generate("The", max_tokens=20, temperature=0, compiled="always")
+    assert after == lm.generate("The", max_tokens=20, temperature=0, compiled="never") != before
 
 
 def test_auto_compiles_only_where_it_pays() -> None:
