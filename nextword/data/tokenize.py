@@ -33,7 +33,7 @@ from nextword.tokenizers.words import WordTable
 BATCH = 1 << 19  # characters that are encoded at a time
 BATCH_TEXTS = 1 << 14  # fewer characters where documents are tiny
 ALONE = 8_000_000  # characters up to which other processes do not pay
-EXPANSION = 60  # bytes of memory that encoding one character takes in the tokenizers library, measured
+EXPANSION = 200  # bytes of memory that encoding one character takes in the tokenizers library (90 to 210 measured)
 
 
 class Encoded(NamedTuple):
@@ -54,10 +54,6 @@ class Batch:
     sources: list[int] = field(default_factory=list)
     last: list[bool] = field(default_factory=list)
     characters: int = 0
-
-    def full(self) -> bool:
-        """Whether it should be sent."""
-        return self.characters >= BATCH or len(self.texts) >= BATCH_TEXTS
 
 
 Work = tuple[list[str], list[bool]]
@@ -103,17 +99,22 @@ def batches(documents: Iterable[tuple[str, Document]], tokenizer: Tokenizer, wri
     find = rule(tokenizer)
     gathering: dict[str, Batch] = {}
     for split, document in documents:
-        source = writer.source(document.source)
         rest = len(document.text)
-        for piece in pieces(document.text, BATCH, find) if rest else ():
-            check_memory(document, piece)
+        if not rest:
+            continue
+        source = writer.source(document.source)
+        for piece in pieces(document.text, BATCH, find) if rest > BATCH else (document.text,):
+            if len(piece) > 2 * BATCH:
+                check_memory(document.id, len(piece))
             rest -= len(piece)
-            batch = gathering.setdefault(split, Batch(split))
+            batch = gathering.get(split)
+            if batch is None:
+                batch = gathering[split] = Batch(split)
             batch.texts.append(piece)
             batch.sources.append(source)
-            batch.last.append(rest == 0)
+            batch.last.append(not rest)
             batch.characters += len(piece)
-            if batch.full():
+            if batch.characters >= BATCH or len(batch.texts) >= BATCH_TEXTS:
                 yield gathering.pop(split)
     yield from gathering.values()
 
@@ -125,12 +126,12 @@ def beginning(found: Iterator[Batch], characters: int) -> Iterator[Batch]:
         yield batch
 
 
-def check_memory(document: Document, piece: str) -> None:
-    """Raises ResourceError for a piece so long that encoding it would not fit into what memory is free."""
-    need = len(piece) * EXPANSION
-    if len(piece) > 2 * BATCH and need > (free := psutil.virtual_memory().available):
+def check_memory(name: str, characters: int) -> None:
+    """Raises ResourceError for a piece of a document so long that encoding it would not fit into the free memory."""
+    need, free = characters * EXPANSION, psutil.virtual_memory().available
+    if need > free:
         raise ResourceError(
-            f"{document.id}: {len(piece) / 1e6:.0f} million characters without a place to cut need {need / 1e9:.1f} GB "
+            f"{name}: {characters / 1e6:.0f} million characters without a place to cut need {need / 1e9:.1f} GB "
             f"to be tokenised, and {free / 1e9:.1f} GB are free; split the document, for example with --text.separator"
         )
 

@@ -109,8 +109,11 @@ class Tokenizer:
         """A decoder for ids that arrive one by one."""
         if self.is_byte_level:
             return ByteStream(lambda number: b"" if number in self.specials else self.token_bytes(number))
-        waits = self.byte_fallback
-        return WindowStream(self.decode, lambda number: waits and BYTE_TOKEN.fullmatch(self.token(number)) is not None)
+        return WindowStream(
+            self.decode,
+            waits=lambda number: self.byte_fallback and BYTE_TOKEN.fullmatch(self.token(number)) is not None,
+            silent=lambda number: number in self.specials or not self.token(number),
+        )
 
     def token(self, number: int) -> str:
         """The token as the vocabulary writes it ("Ġthe", "##ing", "▁the"); "" for an id without a token."""

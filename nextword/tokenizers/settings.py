@@ -35,7 +35,7 @@ class TokenizerSettings:
         if self.kind.replace("-", "_") not in names(KINDS):
             known = [name.replace("_", "-") for name in names(KINDS)]
             raise SettingsError(f"tokenizer.kind: no kind {self.kind!r}{nearest(self.kind, known)}")
-        for name, value, least in (("vocab_size", self.vocab_size, 2), ("min_frequency", self.min_frequency, 1)):
+        for name, value, least in (("vocab_size", self.vocab_size, 3), ("min_frequency", self.min_frequency, 1)):
             if value is not None:
                 in_range(f"tokenizer.{name}", value, least, 2**31 - 1)
         if self.ngram is not None:

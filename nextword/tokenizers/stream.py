@@ -45,16 +45,24 @@ class WindowStream:
 
     The window begins with an id whose text is out already, since whether a token starts with a space depends on there
     being one before it. Ids for which `waits` is true (bytes that stand for a character unknown to the vocabulary) are
-    kept until another kind of token ends their run, since only the whole run says which characters they are.
+    kept until another kind of token ends their run, since only the whole run says which characters they are. Ids for
+    which `silent` is true have no text and are passed over.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], waits: Callable[[int], bool]) -> None:
-        self.decode, self.waits = decode, waits
+    def __init__(
+        self,
+        decode: Callable[[Sequence[int]], str],
+        waits: Callable[[int], bool],
+        silent: Callable[[int], bool],
+    ) -> None:
+        self.decode, self.waits, self.silent = decode, waits, silent
         self.window: list[int] = []
         self.out = 0  # characters of the window's text that are out already
 
     def push(self, token: int) -> str:
         """What this id adds, or nothing while it waits."""
+        if self.silent(token):
+            return ""
         self.window.append(token)
         return "" if self.waits(token) else self._advance()
 

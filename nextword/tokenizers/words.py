@@ -51,10 +51,12 @@ class WordTable:
             if words is None:
                 rows.append(np.array(next(others), dtype=self.dtype).tobytes())
                 continue
-            new = set(words).difference(self.known)
-            if new:
-                self._learn(new)
-            rows.append(b"".join(map(self.known.__getitem__, words)))
+            try:
+                row = b"".join(map(self.known.__getitem__, words))
+            except KeyError:
+                self._learn(set(words).difference(self.known))
+                row = b"".join(map(self.known.__getitem__, words))
+            rows.append(row)
         return rows
 
     def forget(self) -> None:

@@ -212,7 +212,7 @@ def test_settings_that_cannot_be_meant() -> None:
     with pytest.raises(SettingsError, match="did you mean 'wordpiece'"):
         TokenizerSettings(kind="wordpeice")
     with pytest.raises(SettingsError, match="vocab_size must be"):
-        TokenizerSettings(vocab_size=1)
+        TokenizerSettings(vocab_size=2)
     with pytest.raises(SettingsError, match="ngram must be"):
         TokenizerSettings(kind="character-ngram", ngram=1)
     with pytest.raises(SettingsError, match="tokenizer.ngram has no effect on the kind 'bpe'"):
