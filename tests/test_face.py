@@ -11,6 +11,7 @@ import torch
 
 import nextword as nw
 from nextword.core.errors import CheckpointError, SettingsError
+from nextword.data.shards import TokenWriter
 from nextword.models.base import Batch
 
 KINDS = ["llama", "lstm", "ngram"]
@@ -189,3 +190,19 @@ def test_what_is_no_model(tmp_path: Path) -> None:
 
 def test_repr_says_what_it_is(llama: nw.LM) -> None:
     assert repr(llama) == f"LM(llama, vocabulary of {llama.model.vocab_size}, max_length 64)"
+
+
+def test_pretrain_then_load(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    tokenizer = nw.load(tiny("llama")).tokenizer
+    with TokenWriter.create(tmp_path / "tokens", tokenizer) as writer:
+        for split in ("train", "validation"):
+            for text in ["The cat sat on the mat, and the dog sat too."] * 8:
+                writer.add(split, tokenizer.encode(text), "texts", len(text), 11)
+    sizes = {"width": 16, "depth": 1, "heads": 2, "max_length": 32}
+    settings = {"steps": 40, "batch": 4, "length": 16, "precision": "fp32", "learning_rate": 0.01}
+    nw.pretrain(tmp_path / "tokens", tmp_path / "run", model=sizes, train=settings, quiet=True)
+    lm = nw.load(tmp_path / "run" / "model")
+    figures = lm.perplexity("The cat sat on the mat, and the dog sat too.")
+    assert figures["perplexity"] < 100  # of 300 equally likely tokens before it learnt
+    with pytest.raises(SettingsError, match="unknown setting 'widht'; did you mean 'width'"):
+        nw.pretrain(tmp_path / "tokens", tmp_path / "other", model={"widht": 16})
