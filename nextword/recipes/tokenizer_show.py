@@ -12,8 +12,13 @@ from nextword.core.errors import DataError
 from nextword.recipes.tokenizer_settings import ShowTokenizer
 from nextword.tokenizers.base import Tokenizer
 
-COLOURS = ("on #cfe3ff", "on #ffe2b8", "on #d3f2cf", "on #f6d2e6")  # light backgrounds; the letters are black on them
-INK = "#000000 "
+COLOURS = (
+    "on bright_cyan",
+    "on bright_yellow",
+    "on bright_green",
+    "on bright_magenta",
+)  # even of 16 colours all differ
+INK = "black "
 ROWS = 60  # of the table; --json gives all
 
 

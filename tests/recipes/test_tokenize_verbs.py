@@ -68,12 +68,11 @@ def test_show(cli: Run, tokenizer: Path, tmp_path: Path) -> None:
 
 
 def test_neighbouring_tokens_have_different_colours(tokenizer: Path) -> None:
-    console = Console(force_terminal=True, color_system="truecolor", width=80)
+    console = Console(force_terminal=True, color_system="standard", width=80)
     with console.capture() as capture:
         console.print(coloured(explain(Tokenizer.load(tokenizer), "a the\n")))
-    shown = capture.get()
-    assert "\x1b[38;2;0;0;0;48;2;207;227;255ma\x1b[0m\x1b[38;2;0;0;0;48;2;255;226;184m the\x1b[0m" in shown
-    assert "↵" in shown
+    cyan, yellow, green = ("\x1b[30;106m", "\x1b[30;103m", "\x1b[30;102m")
+    assert capture.get() == f"{cyan}a\x1b[0m{yellow} the\x1b[0m{green}↵\x1b[0m\n\n"
 
 
 def test_tokenize(cli: Run, tokenizer: Path, text: Path, tmp_path: Path) -> None:
