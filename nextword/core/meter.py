@@ -5,12 +5,16 @@ needs (not those spent on recomputing) per second, as a share of what the machin
 al. 2022, PaLM, appendix B). Memory: the peak of the process (resident set), or of what was allocated on the GPU.
 """
 
-import resource
 import sys
 import time
 from collections import deque
 
 import torch
+
+if sys.platform == "win32":
+    import psutil
+else:
+    import resource
 
 WINDOW = 20  # steps that the shown speed is averaged over
 
@@ -53,5 +57,7 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the most that was allocated on the GPU, or that this process has held in memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -5,6 +5,7 @@ names it. What is written is whole or not there. A model that was read and is sa
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -105,10 +106,21 @@ def write_model(model: Storable, folder: Path, shard_bytes: int = SHARD_BYTES) -
     with disk_errors(folder):
         shards = _shards(theirs, shard_bytes)
         for name, tensors in shards.items():
-            save_file(tensors, folder / name, metadata=METADATA)
+            _save(tensors, folder / name)
         if len(shards) > 1:
             _write_json(folder / INDEX, _index(shards))
         _write_json(folder / CONFIG, config)
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Writes one file; a full disk is an OSError, as it is for every other file (the library hides it in its own)."""
+    try:
+        save_file(tensors, path, metadata=METADATA)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error)) from error
 
 
 def _write_json(path: Path, tree: Any) -> None:

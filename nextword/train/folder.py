@@ -12,6 +12,7 @@ A run goes on only with the settings, text and first weights that it began with,
 model that no settings file describes.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -23,13 +24,13 @@ import torch
 from nextword.core.device import choose as choose_device
 from nextword.core.device import describe
 from nextword.core.errors import CheckpointError, SettingsError
-from nextword.core.files import read_json, write_json
+from nextword.core.files import PARTIAL, finish_swap, read_json, write_json
 from nextword.core.settings import to_tree
 from nextword.train import lock
 from nextword.train.precision import choose as choose_precision
 from nextword.train.settings import TrainSettings
 
-SETTINGS, LOG, MODEL, SUMMARY = "settings.json", "log.jsonl", "model", "summary.json"
+SETTINGS, LOG, BEST, MODEL, SUMMARY = "settings.json", "log.jsonl", "best", "model", "summary.json"
 SHOWN = 4  # differences that an error names
 
 
@@ -50,6 +51,7 @@ def begin(out: Path, depends: Mapping[str, Any], settings: TrainSettings, resolv
     depends: a JSON-like tree of all that the run's result depends on (text, model, settings).
     Raises SettingsError naming what differs, or that the folder holds something else.
     """
+    tidy(out)
     path = out / SETTINGS
     wanted = flatten(depends)
     if path.exists():
@@ -66,6 +68,17 @@ def begin(out: Path, depends: Mapping[str, Any], settings: TrainSettings, resolv
     tree = {"nextword": version("nextword"), "torch": torch.__version__, "resolved": asdict(resolved)}
     write_json(path, tree | {"run": wanted, "settings": to_tree(settings)})
     return resolved
+
+
+def tidy(out: Path) -> None:
+    """Puts right what a killed process left half done; call it only while holding the run's lock."""
+    for name in (BEST, MODEL):
+        finish_swap(out / name)
+    for left in out.glob(f"*{PARTIAL}"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def resolve(settings: TrainSettings) -> Resolved:
@@ -135,7 +148,9 @@ def finished(out: Path, settings: TrainSettings) -> Summary | None:
     if not (out / SUMMARY).exists() or not (out / MODEL).is_dir():
         return None
     tree = read_json(out / SUMMARY, CheckpointError)
-    tree.pop("tokens_per_second", None)
-    summary = Summary(**tree)
+    try:
+        summary = Summary(**{key: value for key, value in tree.items() if key != "tokens_per_second"})
+    except (AttributeError, TypeError):
+        raise CheckpointError(f"{out / SUMMARY} is no summary of a run: delete it, and the run goes on") from None
     goes_on = summary.ended == "time" and summary.seconds < settings.max_seconds
     return None if goes_on else summary

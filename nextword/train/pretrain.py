@@ -17,7 +17,7 @@ from torch import nn
 
 from nextword.core.device import peak_rate
 from nextword.core.errors import SettingsError
-from nextword.core.files import atomic_folder, finish_swap
+from nextword.core.files import atomic_folder
 from nextword.core.log import StepLog
 from nextword.core.meter import Meter, peak_memory
 from nextword.core.progress import Progress
@@ -37,7 +37,7 @@ from nextword.train.loop import train
 from nextword.train.optimizer import find as find_optimizer
 from nextword.train.precision import Weights
 from nextword.train.run import Run
-from nextword.train.saver import BEST, Saver
+from nextword.train.saver import Saver
 from nextword.train.schedule import find as find_schedule
 from nextword.train.settings import TrainSettings
 from nextword.train.validation import Validation
@@ -177,8 +177,7 @@ def finish(run: Run, out: Path, files: ModelFiles, resolved: folder.Resolved) ->
     at = run.at
     with atomic_folder(out / folder.MODEL) as place:
         if at.best_loss is not None:
-            finish_swap(out / BEST)
-            shutil.copytree(out / BEST, place, dirs_exist_ok=True)
+            shutil.copytree(out / folder.BEST, place, dirs_exist_ok=True)
         else:
             files.write(place, run.model)
     summary = folder.Summary(

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from nextword.core.files import atomic_folder
 from nextword.train import checkpoint
+from nextword.train.folder import BEST
 from nextword.train.image import Image
 from nextword.train.run import Run
-
-BEST = "best"
 
 
 class Saver:

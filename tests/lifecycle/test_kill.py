@@ -116,7 +116,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tokens: Path, whole: Path, tmp_path:
         capture_output=True,
         text=True,
         timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),  # a disk that takes no more
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, 15_000)),  # no room for a model
     )
     assert limited.returncode == 1 and "Traceback" not in limited.stderr, limited.stderr
     assert limited.stderr.splitlines()[-1].startswith("error: the disk is full"), limited.stderr

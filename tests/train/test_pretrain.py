@@ -14,7 +14,7 @@ from nextword.core.errors import CheckpointError, DataError, ResourceError, Sett
 from nextword.models.checkpoint import load_model
 from nextword.models.create import create
 from nextword.models.settings import ModelSettings
-from nextword.train import checkpoint, saver
+from nextword.train import checkpoint, folder
 from nextword.train import pretrain as training
 from nextword.train.folder import Summary
 from nextword.train.image import Image
@@ -273,11 +273,24 @@ def test_settings_that_are_no_settings(pretrain: Pretrain, tmp_path: Path) -> No
         pretrain(tmp_path)
 
 
+def test_what_a_kill_left_at_the_very_beginning_does_not_stand_in_the_way(pretrain: Pretrain, tmp_path: Path) -> None:
+    (tmp_path / "settings.json.123.partial").write_text("{")
+    pretrain(tmp_path)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_summary_that_is_none(pretrain: Pretrain, tmp_path: Path) -> None:
+    pretrain(tmp_path / "run")
+    (tmp_path / "run" / "summary.json").write_text("[1]")
+    with pytest.raises(CheckpointError, match="no summary of a run"):
+        pretrain(tmp_path / "run")
+
+
 def test_a_killed_swap_of_the_best_model_is_mended(pretrain: Pretrain, tmp_path: Path) -> None:
     pretrain(tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     (tmp_path / "parts" / "summary.json").unlink()
     shutil.rmtree(tmp_path / "parts" / "model")
-    (tmp_path / "parts" / saver.BEST).rename(tmp_path / "parts" / f"{saver.BEST}.old.partial")
+    (tmp_path / "parts" / folder.BEST).rename(tmp_path / "parts" / f"{folder.BEST}.old.partial")
     pretrain(tmp_path / "parts")
     assert_same(tmp_path / "whole", tmp_path / "parts")
