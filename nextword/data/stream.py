@@ -83,9 +83,10 @@ def windows(
 def check_length(tokens: TokenRow, length: int) -> None:
     """Raises DataError unless the tokens make at least one window."""
     if len(tokens) < length + 1:
+        shorter = f", or set --train.length to at most {len(tokens) - 1:,}" if len(tokens) > 1 else ""
         raise DataError(
             f"the text has {len(tokens):,} tokens, and one training window needs {length + 1:,} (length {length:,} and "
-            f"one label): give more text, or set --train.length to at most {max(len(tokens) - 1, 0):,}"
+            f"one label): give more text{shorter}"
         )
 
 

@@ -73,6 +73,8 @@ def test_a_text_of_exactly_one_window(row: Row) -> None:
 def test_too_short_a_text_is_an_error_with_the_numbers(row: Row) -> None:
     with pytest.raises(DataError, match=r"has 100 tokens.* needs 257 .*at most 99"):
         check_length(row, 256)
+    with pytest.raises(DataError, match=r"has 1 tokens.* give more text$"):
+        check_length(Row(np.arange(1), [1]), 256)
 
 
 def test_documents_of_a_batch(row: Row) -> None:
