@@ -25,7 +25,7 @@ from nextword.train.run import Run
 from nextword.train.settings import TrainSettings
 
 LAYERS, HEADS, WIDTH, FFN, TIME, BATCH, VOCABULARY = 6, 6, 384, 1024, 256, 16, 65
-STEPS, ROUNDS = 1, 7  # steps of one measurement, measurements of each side
+STEPS, ROUNDS = 1, 3  # steps of one measurement, measurements of each side
 PATIENCE_SECONDS = 20.0  # a peer whose step takes longer is measured on fewer rows
 
 
