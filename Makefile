@@ -23,10 +23,10 @@ demo: $(STAMP)
 	$(BIN)/nextword run recipes/demo.toml --out runs/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m 'slow or not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow or not slow'
 
 check: $(STAMP)
 	$(BIN)/ruff check .
