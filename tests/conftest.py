@@ -38,20 +38,33 @@ def cli() -> Cli:
 
 
 @pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command that must fail: non-zero status, one line of error, no traceback; gives the line.
+def here(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """`nextword ARGUMENTS` in this process, since starting one costs seconds of imports; otherwise as `cli`.
 
-    In this process, since starting one costs seconds of imports; an error that is not the user's would raise here.
+    An error that is not the user's is raised, with its traceback.
     """
 
-    def run(*arguments: object) -> str:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()
+        command = list(map(str, arguments))
         with pytest.raises(SystemExit) as status:
-            main(list(map(str, arguments)))
-        written = capsys.readouterr().err
-        assert status.value.code not in {0, None}
-        errors = [line for line in written.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1, written
+            main(command)
+        written = capsys.readouterr()
+        code = status.value.code
+        return subprocess.CompletedProcess(command, code if isinstance(code, int) else 0, written.out, written.err)
+
+    return run
+
+
+@pytest.fixture
+def refused(here: Cli) -> Callable[..., str]:
+    """Runs a command that must fail: non-zero status, one line of error; gives the line."""
+
+    def run(*arguments: object) -> str:
+        result = here(*arguments)
+        assert result.returncode != 0, result.stdout
+        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, result.stderr
         return errors[0]
 
     return run

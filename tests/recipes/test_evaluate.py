@@ -68,29 +68,29 @@ def test_token_files(here: Run, tiny: Callable[[str], Path], tokens: Path) -> No
 
 
 def test_wrong_settings_are_one_line(
-    refused_here: Callable[..., str], tiny: Callable[[str], Path], tokens: Path, tmp_path: Path
+    refused: Callable[..., str], tiny: Callable[[str], Path], tokens: Path, tmp_path: Path
 ) -> None:
     model = tiny("llama")
     text = tmp_path / "a.txt"
     text.write_text("words")
-    assert "say what to evaluate: --perplexity" in refused_here("evaluate", model, "--text", text)
-    assert "either as --text" in refused_here("evaluate", model, "--perplexity")
-    assert "either as --text" in refused_here("evaluate", model, "--perplexity", "--text", text, "--tokens", tokens)
-    assert "needs --tokens" in refused_here("evaluate", model, "--perplexity", "--text", text, "--windows", 4)
-    wide = refused_here("evaluate", model, "--perplexity", "--tokens", tokens, "--windows", 65)
+    assert "say what to evaluate: --perplexity" in refused("evaluate", model, "--text", text)
+    assert "either as --text" in refused("evaluate", model, "--perplexity")
+    assert "either as --text" in refused("evaluate", model, "--perplexity", "--text", text, "--tokens", tokens)
+    assert "needs --tokens" in refused("evaluate", model, "--perplexity", "--text", text, "--windows", 4)
+    wide = refused("evaluate", model, "--perplexity", "--tokens", tokens, "--windows", 65)
     assert "more than the model's max_length of 64" in wide
-    assert "no split 'test'" in refused_here("evaluate", model, "--perplexity", "--tokens", tokens, "--split", "test")
+    assert "no split 'test'" in refused("evaluate", model, "--perplexity", "--tokens", tokens, "--split", "test")
 
 
-def test_bad_text_is_one_line(refused_here: Callable[..., str], tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_bad_text_is_one_line(refused: Callable[..., str], tiny: Callable[[str], Path], tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "binary.txt").write_bytes(b"\x00\xff\xfe")
     for name in ("empty.txt", "binary.txt", "missing.txt"):
-        assert name in refused_here("evaluate", tiny("llama"), "--perplexity", "--text", tmp_path / name)
+        assert name in refused("evaluate", tiny("llama"), "--perplexity", "--text", tmp_path / name)
 
 
-def test_tokens_of_another_tokenizer_are_refused_here(
-    refused_here: Callable[..., str], tiny: Callable[[str], Path], tmp_path: Path
+def test_tokens_of_another_tokenizer_are_refused(
+    refused: Callable[..., str], tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     from nextword.tokenizers.settings import TokenizerSettings
     from nextword.tokenizers.train import train
@@ -98,6 +98,4 @@ def test_tokens_of_another_tokenizer_are_refused_here(
     other = train(TokenizerSettings(kind="byte"), iter(["abc"]))
     with TokenWriter.create(tmp_path / "tokens", other) as writer:
         writer.add("validation", other.encode("abc"), "texts", 3, 1)
-    assert "another tokenizer" in refused_here(
-        "evaluate", tiny("llama"), "--perplexity", "--tokens", tmp_path / "tokens"
-    )
+    assert "another tokenizer" in refused("evaluate", tiny("llama"), "--perplexity", "--tokens", tmp_path / "tokens")

@@ -91,9 +91,9 @@ def test_ctrl_c_ends_the_text_where_it_is(model: Path) -> None:
     ],
 )
 def test_wrong_settings_are_one_line(
-    refused_here: Callable[..., str], model: Path, arguments: list[object], message: str
+    refused: Callable[..., str], model: Path, arguments: list[object], message: str
 ) -> None:
-    assert message in refused_here("generate", model, *arguments)
+    assert message in refused("generate", model, *arguments)
 
 
 def test_a_prompt_that_is_not_utf8(model: Path) -> None:
@@ -104,11 +104,11 @@ def test_a_prompt_that_is_not_utf8(model: Path) -> None:
     )  # fmt: skip
 
 
-def test_folders_that_are_no_models(refused_here: Callable[..., str], model: Path, tmp_path: Path) -> None:
-    assert "not a folder" in refused_here("generate", tmp_path / "nothing", "The")
+def test_folders_that_are_no_models(refused: Callable[..., str], model: Path, tmp_path: Path) -> None:
+    assert "not a folder" in refused("generate", tmp_path / "nothing", "The")
     broken = tmp_path / "nan"
     copytree(model, broken)
     tensors = load_file(broken / "model.safetensors")
     next(iter(tensors.values()))[0] = torch.nan
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
-    assert "finite" in refused_here("generate", broken, "The")
+    assert "finite" in refused("generate", broken, "The")
