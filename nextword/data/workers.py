@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
@@ -26,6 +27,21 @@ AHEAD = 4  # results per process that may wait for an earlier one
 PATIENCE = 5.0  # seconds for a process to end by itself
 
 
+def start_deaf(process: BaseProcess) -> None:
+    """Starts a process that ignores Ctrl-C from its first instruction: it is the parent that ends it.
+
+    A disposition of "ignore" is inherited; one set by the process itself would come after seconds of imports.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may change it
+        process.start()
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _Process:
     """One worker process and its two pipes."""
 
@@ -35,7 +51,7 @@ class _Process:
         ours_in, theirs_out = context.Pipe(duplex=False)
         target = (theirs_in, theirs_out, make, arguments)
         self.process = context.Process(target=serve, args=target, name=f"nextword-{number}", daemon=True)
-        self.process.start()
+        start_deaf(self.process)
         theirs_in.close()
         theirs_out.close()
         self.results: Pipe = ours_in

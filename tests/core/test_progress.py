@@ -15,13 +15,14 @@ def test_examples_in_the_docstrings_hold() -> None:
 
 def test_plain_lines_say_how_far_and_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.Progress("train", 200, "steps") as line:
-        line.update(50, loss="2.31")
+        line.update(50, loss="2.31")  # too early for a plain line
         line.began -= 10  # as if ten seconds had passed
-        line.shown = 0
+        line.shown -= 10
         line.update(100, loss="1.90")
+        line.update(200)
     output = capsys.readouterr().err.splitlines()
-    assert "train   25% 50/200 steps · loss 2.31" in output[0]
-    assert "50% 100/200 steps · loss 1.90 · " in output[1] and output[1].endswith("s left")
+    assert output[0] == "train   50% 100/200 steps · loss 1.90 · 10s left"
+    assert output[1] == "train  100% 200/200 steps · loss 1.90 · 10s" and len(output) == 2
     with progress.Progress("train", None, "steps", quiet=True) as line:
         line.update(3)
     assert capsys.readouterr().err == ""

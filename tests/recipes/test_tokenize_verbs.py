@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pydoc_data import topics
@@ -134,15 +135,20 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     command += ["--tokenizer", str(tmp_path / "pieces"), "--out", str(tmp_path / "tokens")]
     command += ["--text.max-document-mb", "100"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("tokenising"):
-            break
+    deadline = time.monotonic() + 60
+    while len(workers_of(process)) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
     try:
         yield process
     finally:
         process.kill()
         process.wait()
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The worker processes that a command has started."""
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_ctrl_c_leaves_nothing(running: subprocess.Popen[str], tmp_path: Path) -> None:
@@ -159,7 +165,7 @@ def test_ctrl_c_leaves_nothing(running: subprocess.Popen[str], tmp_path: Path) -
 
 
 def test_a_killed_worker_is_one_line(running: subprocess.Popen[str], tmp_path: Path) -> None:
-    workers = [child for child in psutil.Process(running.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    workers = workers_of(running)
     assert len(workers) == 2
     workers[0].kill()
     _, errors = running.communicate(timeout=60)
