@@ -53,6 +53,8 @@ class Transformer(nn.Module):
         "head": "output",
     }
 
+    kind: ClassVar[str] = "decoder"
+
     def __init__(self, settings: TransformerSettings, config: dict[str, Any]) -> None:
         super().__init__()
         self.settings, self.config = settings, config
