@@ -22,6 +22,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "tokenize": ("nextword.recipes.tokenize_settings:TokenizeSettings", "text to memory-mapped token shards"),
     "pretrain": ("nextword.recipes.pretrain_settings:PretrainSettings", "train a model on tokens"),
     "evaluate": ("nextword.recipes.evaluate_settings:EvaluateSettings", "perplexity and bits per byte on text"),
+    "verify": (
+        "nextword.recipes.verify_settings:VerifySettings",
+        "cached = uncached, saved = loaded, ... on your model",
+    ),
     "generate": ("nextword.recipes.generate_settings:GenerateSettings", "continue a prompt, as a stream"),
     "inspect": ("nextword.recipes.inspect_settings:InspectSettings", "parameters, FLOPs and bytes of a model"),
     "recipes list": ("nextword.recipes.recipes_settings:ListRecipes", "the recipes that are shipped"),
