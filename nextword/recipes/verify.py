@@ -86,11 +86,11 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def plain(finding: Finding) -> dict[str, Any]:
     """A finding as JSON has it, in which there is no infinity: null."""
-    tree = asdict(finding)
-    del tree["name"]
-    if tree["deviation"] is not None and not math.isfinite(tree["deviation"]):
-        tree["deviation"] = None
-    return tree
+    measured = asdict(finding.measured)
+    if measured["deviation"] is not None and not math.isfinite(measured["deviation"]):
+        measured["deviation"] = None
+    return {"title": finding.title, "says": finding.says, "verdict": finding.verdict, **measured,
+            "seconds": finding.seconds}  # fmt: skip
 
 
 def store(path: Path, result: dict[str, Any]) -> None:
@@ -137,5 +137,5 @@ def amount(finding: dict[str, Any], key: str) -> str:
     """A deviation or tolerance as the table shows it."""
     value = finding[key]
     if value is None:
-        return "infinite" if finding["verdict"] == "fails" else "-"
+        return "-" if finding["tolerance"] is None else "infinite"
     return "0" if value == 0 else f"{value:.1e}"

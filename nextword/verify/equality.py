@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from nextword.core.errors import ResourceError
 from nextword.core.registry import names, part
 from nextword.verify.subject import Subject
 
@@ -31,10 +32,13 @@ Verdict = Literal["passes", "fails", "does not apply"]
 
 @dataclass(frozen=True)
 class Measured:
-    """How far the two sides are apart: largest |difference|, what is allowed, why, where it was, and any remark."""
+    """How far the two sides are apart: largest |difference|, what is allowed, why, where it was, and any remark.
 
-    deviation: float
-    tolerance: float
+    The deviation is infinite where something is missing or not a number, None where nothing could be computed.
+    """
+
+    deviation: float | None
+    tolerance: float | None
     reason: str
     where: str = ""
     note: str = ""
@@ -52,17 +56,13 @@ class Equality:
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one equality; deviation and tolerance are None where it does not apply."""
+    """What came of one equality. Where it does not apply, `measured` says why and has no numbers."""
 
     name: str
     title: str
     says: str
     verdict: Verdict
-    deviation: float | None
-    tolerance: float | None
-    reason: str
-    where: str
-    note: str
+    measured: Measured
     seconds: float
 
 
@@ -83,25 +83,28 @@ def verify(subject: Subject, only: Sequence[str] = ()) -> Iterator[Finding]:
 
 
 def check(name: str, equality: Equality, subject: Subject) -> Finding:
-    """Measures one equality; generators of random numbers are put back as they were."""
+    """Measures one equality; generators of random numbers are put back as they were.
+
+    A side that cannot even be computed is a failure, too, and says why; a full disk is not the model's.
+    """
     began = time.perf_counter()
-    found, verdict, obstacle = None, "does not apply", equality.obstacle(subject)
-    if obstacle is None:
-        with torch.random.fork_rng(devices=[]):
-            found = equality.measure(subject)
-        verdict = "passes" if found.deviation <= found.tolerance else "fails"
-    return Finding(
-        name=name,
-        title=equality.title,
-        says=equality.says,
-        verdict=cast(Verdict, verdict),
-        deviation=None if found is None else found.deviation,
-        tolerance=None if found is None else found.tolerance,
-        reason=obstacle or "" if found is None else found.reason,
-        where="" if found is None else found.where,
-        note="" if found is None else found.note,
-        seconds=round(time.perf_counter() - began, 3),
-    )
+    obstacle = equality.obstacle(subject)
+    found = None if obstacle is None else Measured(None, None, obstacle)
+    if found is None:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                found = equality.measure(subject)
+        except ResourceError:
+            raise
+        except Exception as error:
+            found = Measured(None, None, f"{type(error).__name__}: {error}", "an error in computing it")
+    verdict: Verdict = "fails"
+    if obstacle is not None:
+        verdict = "does not apply"
+    elif found.deviation is not None and found.tolerance is not None and found.deviation <= found.tolerance:
+        verdict = "passes"
+    seconds = round(time.perf_counter() - began, 3)
+    return Finding(name, equality.title, equality.says, verdict, found, seconds)
 
 
 Pair = tuple[str, Tensor, Tensor]  # where, found, wanted
@@ -128,10 +131,12 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in {torch.float32, torch.float64} else tensor.double()
 
 
-def rounding(pairs: Iterable[Pair], what: str = "logit", note: str = "") -> Measured:
-    """Pairs that may differ by the rounding of sums in another order, scaled by the largest number."""
+def predictions(subject: Subject, pairs: Iterable[Pair], note: str = "") -> Measured:
+    """Pairs of logits: of counts the same; of sums equal but for the rounding of another order."""
+    if not isinstance(subject.model, nn.Module):
+        return exact(pairs, "exact: the same counts are looked up", note)
     worst, where, scale = largest(pairs)
-    reason = f"fp32 rounding, sums in another order: {ROUNDINGS} · 2⁻²³ · max |{what}| {scale:.3g}"
+    reason = f"fp32 rounding, sums in another order: {ROUNDINGS} · 2⁻²³ · max |logit| {scale:.3g}"
     return Measured(worst, ROUNDINGS * EPSILON * scale, reason, where, note)
 
 

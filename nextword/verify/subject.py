@@ -104,9 +104,14 @@ def rebuilt(model: Storable, changes: dict[str, Any]) -> Storable:
 
 
 def scores(model: LanguageModel, output: Output) -> Tensor:
-    """What the model says at every place, logits_BTV."""
+    """What the model says at every place, logits_BTV.
+
+    Behind the logits of counts stand the contexts that they were looked up by: where one was never counted, the logits
+    alone would not show that it is the wrong one.
+    """
     hidden_BTD = output.hidden_BTD
-    return model.logits(hidden_BTD.flatten(0, 1)).view(*hidden_BTD.shape[:2], -1)
+    logits_BTV = model.logits(hidden_BTD.flatten(0, 1)).view(*hidden_BTD.shape[:2], -1)
+    return logits_BTV if hidden_BTD.is_floating_point() else torch.cat([logits_BTV.double(), hidden_BTD.double()], -1)
 
 
 def read(model: LanguageModel, batch: Batch, state: State | None = None) -> tuple[Tensor, State | None]:

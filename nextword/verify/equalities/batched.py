@@ -6,14 +6,14 @@ as generations and perplexities that change with the batch size.
 
 from collections.abc import Iterator
 
-from nextword.verify.equality import Equality, Measured, Pair, rounding
+from nextword.verify.equality import Equality, Measured, Pair, predictions
 from nextword.verify.rows import padded
 from nextword.verify.subject import Subject, read, read_alone
 
 
 def measure(subject: Subject) -> Measured:
     """Rows of different lengths in one padded batch, against each by itself."""
-    return rounding(pairs(subject))
+    return predictions(subject, pairs(subject))
 
 
 def pairs(subject: Subject) -> Iterator[Pair]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from nextword.core.errors import SettingsError
 from nextword.engine.step import PlainSteps, stepper
 from nextword.models.base import State
-from nextword.verify.equality import Equality, Measured, Pair, rounding
+from nextword.verify.equality import Equality, Measured, Pair, predictions
 from nextword.verify.rows import Row, padded
 from nextword.verify.subject import Subject, read, read_alone
 
@@ -31,7 +31,7 @@ def measure(subject: Subject) -> Measured:
         compiled = list(compiled_pairs(subject, rows, wanted))
         found += compiled
         note = "the compiled step of generation included" if compiled else ""
-    return rounding(found, note=note)
+    return predictions(subject, found, note)
 
 
 def pairs(subject: Subject, rows: Sequence[Row], wanted: Sequence[Tensor]) -> Iterator[Pair]:

@@ -6,14 +6,14 @@ loss that is a little too low, because the model has learnt to use text that it 
 
 from collections.abc import Iterator
 
-from nextword.verify.equality import Equality, Measured, Pair, rounding
+from nextword.verify.equality import Equality, Measured, Pair, predictions
 from nextword.verify.rows import packed
 from nextword.verify.subject import TOGETHER, Subject, read, read_alone
 
 
 def measure(subject: Subject) -> Measured:
     """Documents packed into two rows, the second one padded, against each by itself."""
-    return rounding(pairs(subject))
+    return predictions(subject, pairs(subject))
 
 
 def pairs(subject: Subject) -> Iterator[Pair]:
