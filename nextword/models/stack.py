@@ -165,8 +165,14 @@ class Stack(nn.Module):
         attentions = [block.attention for block in self.settings.blocks]
         causal = sum(4 * a.heads * a.head_width for a in attentions if a.reach.causal)
         both = sum(4 * a.heads * a.head_width for a in attentions if not a.reach.causal)
-        state = sum(2 * heads * width for heads, width in self.shapes)
-        return Costs(matrices, causal, state if causal else 0, flops_per_key_of_all=both)
+        asked = [block.cross for block in self.settings.blocks if block.cross]
+        kept = [a for a in attentions if a.reach.causal] + asked
+        return Costs(
+            matrices,
+            flops_per_key=causal,
+            flops_per_key_of_all=both + sum(4 * a.heads * a.head_width for a in asked),
+            state_per_token=sum(2 * a.kv_heads * a.head_width for a in kept),
+        )
 
     def draw(self, std: float, generator: torch.Generator) -> None:
         """Draws the weights of blocks, bias and norm anew, see `nextword.nn.init`.

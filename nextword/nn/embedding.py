@@ -7,6 +7,7 @@ types s (which of two sentences) and the norm: Devlin et al., "BERT" (2019).
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class FullEmbedding(Embedding):
 
     def __init__(self, vocab_size: int, width: int, settings: EmbeddingSettings) -> None:
         super().__init__(vocab_size, width)
-        self.scale = settings.scale
+        self.grow = partial(torch.mul, settings.scale) if settings.scale != 1.0 else unchanged
         if settings.positions == "learned":
             self.positions = LearnedPositions(settings.max_length, width)
         elif settings.positions == "sinusoidal":
@@ -66,7 +67,7 @@ class FullEmbedding(Embedding):
 
     def read(self, ids_BT: Tensor, positions_BT: Tensor, longest: int, types_BT: Tensor | None) -> Tensor:
         """As Embedding's."""
-        x_BTD = self(ids_BT) * self.scale
+        x_BTD = self.grow(self(ids_BT))
         for part in self.added:
             x_BTD = x_BTD + part(positions_BT, longest, types_BT).to(x_BTD.dtype)
         return self.drop(self.norm(x_BTD))

@@ -40,12 +40,9 @@ class Head(nn.Module):
         self.settings = settings
         self.weight = None if tied else nn.Parameter(torch.empty(vocab_size, width))
         self.bias = nn.Parameter(torch.empty(vocab_size)) if settings.bias else None
-        self.prepare = unchanged
+        self.prepare = self.shrunk if settings.scale != 1.0 else unchanged
         if settings.transform is not None:
-            self.transform = Transform(width, settings.transform, settings.norm)
-            self.prepare = self.transform.forward
-        elif settings.scale != 1.0:
-            self.prepare = self.shrunk
+            self.prepare = Transform(width, settings.transform, settings.norm)
         self.bound = unchanged if settings.cap is None else self.capped
 
     def shrunk(self, hidden: Tensor) -> Tensor:
@@ -63,7 +60,7 @@ class Head(nn.Module):
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """Normal weights, zero biases."""
         if self.settings.transform is not None:
-            self.transform.initialise(std, generator)
+            self.prepare.initialise(std, generator)
         if self.weight is not None:
             normal(self.weight, std, generator)
         zeros(self.bias)
