@@ -13,7 +13,7 @@ model that no settings file describes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,10 @@ def refuse_differences(out: Path, known: Mapping[str, Any], wanted: Mapping[str,
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a finished run: losses in nats per token, memory in bytes; ended: finished, patience or time."""
+    """The figures of a finished run: losses in nats per token, memory in bytes; ended: finished, patience or time.
+
+    metrics: those of the objective, from the look that gave the best validation loss.
+    """
 
     model: str
     parameters: int
@@ -119,6 +122,8 @@ class Summary:
     device: str
     memory: int
     ended: str
+    objective: str = "next_token"
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def tokens_per_second(self) -> float:

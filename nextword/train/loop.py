@@ -16,8 +16,8 @@ from torch import Tensor
 
 from nextword.core.errors import SettingsError, TrainingError
 from nextword.core.meter import Meter
-from nextword.data.stream import Windows, documents_of
-from nextword.models.base import Batch
+from nextword.data.labelled import Labelled
+from nextword.data.stream import documents_of
 from nextword.train.hook import Hook, Record
 from nextword.train.run import Run
 from nextword.train.schedule import Plan, factor, find
@@ -31,22 +31,22 @@ def train(run: Run, hooks: Sequence[Hook], meter: Meter, last_good: Callable[[],
     settings, at = run.settings, run.at
     schedule = find(settings.schedule)
     plan = Plan(settings.steps, settings.warm_steps, settings.decay, settings.floor)
-    run.model.train()
+    run.training(True)
     for hook in hooks:
         hook.start(run)
-    batches = run.batches()
+    feed = run.feed()
     meter.go()
     since = time.perf_counter()
     while not run.last:
-        batch, place = next(batches)
+        batch = feed.take(settings.rows_at(at.step), settings.length_at(at.step))
         rate = settings.learning_rate * factor(schedule, at.step, plan)
         record = update(run, batch, rate)
         if not (math.isfinite(record["loss"]) and (math.isfinite(record["grad_norm"]) or run.weights.scaling)):
             raise TrainingError(not_finite(run, batch, record) + last_good())
         at.step += 1
-        at.tokens += batch.ids_BT[:, 1:].numel()
-        at.place, at.loss = place.to_json(), record["loss"]
-        meter.step(batch.ids_BT[:, 1:].numel())
+        at.tokens += batch.tokens
+        at.place, at.loss = feed.place.to_json(), record["loss"]
+        meter.step(batch.tokens)
         now = time.perf_counter()
         at.seconds, since = at.seconds + now - since, now
         if at.step == settings.steps:
@@ -58,17 +58,19 @@ def train(run: Run, hooks: Sequence[Hook], meter: Meter, last_good: Callable[[],
         hook.end(run)
 
 
-def update(run: Run, batch: Windows, rate: float) -> Record:
+def update(run: Run, batch: Labelled, rate: float) -> Record:
     """One step: the gradient of the batch's mean loss, clipped; then the optimizer's update with learning rate `rate`.
 
     The weights stay as they are when loss or gradient is not finite.
     """
-    loss = gradients(run, Batch(batch.ids_BT.to(run.device, non_blocking=True)))
+    parts: dict[str, float] = {}
+    loss = gradients(run, batch, parts)
     grads = run.weights.gradients()
     norm = torch.nn.utils.get_total_norm(grads)
     if run.settings.clip > 0:
         torch._foreach_mul_(grads, torch.clamp(run.settings.clip / (norm + 1e-6), max=1.0))
     record = {"step": run.at.step + 1, "loss": loss.item(), "learning_rate": rate, "grad_norm": norm.item()}
+    record |= parts if len(parts) > 1 else {}
     run.weights.adjust_scale(record["grad_norm"])
     if math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"]):
         run.optimizer.step(rate)
@@ -76,31 +78,31 @@ def update(run: Run, batch: Windows, rate: float) -> Record:
     return record
 
 
-def gradients(run: Run, batch: Batch) -> Tensor:
-    """Adds up the gradients of the batch's parts in the masters; the batch's loss."""
-    rows, whole = run.settings.micro_rows, batch.ids_BT.shape[0]
+def gradients(run: Run, batch: Labelled, parts: dict[str, float] | None = None) -> Tensor:
+    """Adds up the gradients of the batch's parts in the masters; the batch's loss. `parts` gets each term's mean."""
+    rows, whole = run.settings.micro_rows, batch.rows
     if rows < whole and not run.objective.additive:
         raise SettingsError("this objective needs its whole batch at once: leave train.micro_batch out")
     counts = run.objective.counts(batch)
     loss = torch.zeros((), device=run.device)
+    means: dict[str, Tensor] = {}
     for start in range(0, whole, rows):
-        terms = run.objective(run.model, part(batch, start, start + rows))
+        terms = run.objective(run.model, batch.part(start, start + rows).to(run.device))
         share = sum(term.total * (term.weight / max(counts[name], 1)) for name, term in terms.items())
         run.weights.backward(share)
         loss += share.detach()
+        for name, term in terms.items():
+            means[name] = means.get(name, 0) + term.total.detach() / max(counts[name], 1)
+    if parts is not None and len(means) > 1:
+        parts |= {f"loss_{name}": value.item() for name, value in means.items()}
     return loss
 
 
-def part(batch: Batch, start: int, stop: int) -> Batch:
-    """Some rows of a batch."""
-    return Batch(batch.ids_BT[start:stop], None if batch.mask_BT is None else batch.mask_BT[start:stop])
-
-
-def not_finite(run: Run, batch: Windows, record: Record) -> str:
+def not_finite(run: Run, batch: Labelled, record: Record) -> str:
     """What went wrong, where, and what may help."""
     what = "loss" if not math.isfinite(record["loss"]) else "gradient"
     return (
         f"the {what} of step {record['step']} is not finite (loss {record['loss']:.4g}, gradient norm "
-        f"{record['grad_norm']:.4g}); its rows came from {documents_of(run.tokens, batch)}; try a lower "
+        f"{record['grad_norm']:.4g}); its rows came from {documents_of(run.tokens, batch.spans)}; try a lower "
         "--train.learning_rate, a longer --train.warmup, or --train.precision=fp32; "
     )

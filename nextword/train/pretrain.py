@@ -21,8 +21,10 @@ from nextword.core.files import atomic_folder, finish_swap
 from nextword.core.log import StepLog
 from nextword.core.meter import Meter, peak_memory
 from nextword.core.progress import Progress
-from nextword.data.stream import TokenRow, check_length
+from nextword.data.feed import open_source
+from nextword.data.stream import Place, TokenRow
 from nextword.models.base import LanguageModel, fits
+from nextword.objectives.base import Objective
 from nextword.objectives.next_token import NextToken
 from nextword.train import checkpoint, folder
 from nextword.train.hook import Hook
@@ -74,15 +76,18 @@ def pretrain(
     *,
     depends: Mapping[str, Any],
     flops_per_token: float,
+    objective: Objective | None = None,
     quiet: bool = False,
 ) -> folder.Summary:
     """Trains `model` (fresh, or the one to go on from) on `text` into the folder `out`; the figures at the end.
 
     depends: a JSON-like tree of what the result depends on besides `settings`; a run in `out` that was begun with
-    another is refused. flops_per_token: of one training step, for the MFU.
+    another is refused. flops_per_token: of one training step, for the MFU. objective: what is minimised, the next
+    token if left out.
     Raises KeyboardInterrupt after Ctrl-C, once everything is saved.
     """
-    check(model, text, settings)
+    objective = objective or NextToken()
+    check(model, text, settings, objective)
     with only_one(out):
         depends = {**depends, "train": folder.frozen(settings)}
         resolved = folder.begin(out, depends, settings, lambda: folder.resolve(settings))
@@ -94,7 +99,7 @@ def pretrain(
         device = torch.device(resolved.device)
         deterministic(device)
         say(f"{resolved.precision} on {resolved.processor} ({resolved.why})", quiet)
-        run = assemble(model.to(device), text, settings, resolved.precision)
+        run = assemble(model.to(device), text, settings, resolved.precision, objective)
         found = checkpoint.find_good(out, say)
         if found is not None:
             path, counts = found
@@ -112,9 +117,12 @@ def pretrain(
         return finish(run, out, files, resolved)
 
 
-def check(model: nn.Module, text: Text, settings: TrainSettings) -> None:
+def check(model: nn.Module, text: Text, settings: TrainSettings, objective: Objective) -> None:
     """Refuses what cannot work, before anything is written."""
-    check_length(text.train, settings.length)
+    open_source(text.train, objective.form, settings.length, Place(settings.seed))
+    shortest = settings.length_at(0)
+    if shortest < settings.length:
+        objective.form.room(shortest)
     find_schedule(settings.schedule)
     find_optimizer(settings.optimizer)
     if not fits(model, settings.length):
@@ -132,12 +140,18 @@ def deterministic(device: torch.device) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def assemble(model: nn.Module, text: Text, settings: TrainSettings, precision: str) -> Run:
+def assemble(
+    model: nn.Module, text: Text, settings: TrainSettings, precision: str, objective: Objective | None = None
+) -> Run:
     """A run at its beginning."""
+    objective = objective or NextToken()
     torch.manual_seed(settings.seed)  # for dropout; the weights and the data have generators of their own
-    weights = Weights(model, precision)
+    together = model
+    if objective.extra is not None:
+        together = nn.ModuleDict({"model": model, "beside": objective.extra.to(next(model.parameters()).device)})
+    weights = Weights(together, precision)
     optimizer = find_optimizer(settings.optimizer)(weights.masters, settings)
-    return Run(model, weights, optimizer, NextToken(), text.train, settings)
+    return Run(model, weights, optimizer, objective, text.train, settings)
 
 
 def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet: bool) -> None:
@@ -149,7 +163,7 @@ def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet:
         saver = stack.enter_context(Saver(out, files.write, settings.keep))
         line = Progress("pretrain", settings.steps, "steps", start=run.at.step, quiet=quiet)
         stack.enter_context(line)
-        hooks = make_hooks(settings, text, wish, log, saver, line, meter)
+        hooks = make_hooks(run, text, wish, log, saver, line, meter)
 
         def last_good() -> str:
             path = saver.last()
@@ -159,12 +173,13 @@ def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet:
 
 
 def make_hooks(
-    settings: TrainSettings, text: Text, wish: Wish, log: StepLog, saver: Saver, line: Progress, meter: Meter
+    run: Run, text: Text, wish: Wish, log: StepLog, saver: Saver, line: Progress, meter: Meter
 ) -> list[Hook]:
     """The hooks of a run, in the order in which they act after a step."""
+    settings = run.settings
     hooks: list[Hook] = [Limits(settings.max_seconds, wish)]
     if text.validation is not None and settings.eval_every:
-        look = Validation(text.validation, settings.length, settings.eval_tokens, settings.micro_rows)
+        look = Validation(text.validation, run.objective, settings.length, settings.eval_tokens, settings.micro_rows)
         hooks.append(Evaluate(look, settings.eval_every, settings.patience, meter))
     hooks.append(Log(log, meter, settings.checkpoint_every))
     hooks.append(Save(saver, settings.checkpoint_every, meter))
@@ -195,6 +210,8 @@ def finish(run: Run, out: Path, files: ModelFiles, resolved: folder.Resolved) ->
         device=resolved.processor,
         memory=peak_memory(run.device),
         ended=at.ended or "",
+        objective=" + ".join(run.objective.names),
+        metrics=at.best_metrics,
     )
     summary.save(out)
     return summary

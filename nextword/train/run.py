@@ -5,7 +5,7 @@ running means, the place in the data, the random number generators, and the coun
 (`tensors`) or a small JSON tree (`to_json`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nextword.data.stream import Place, TokenRow, Windows, windows
+from nextword.data.feed import Feed
+from nextword.data.stream import Place, TokenRow
 from nextword.objectives.base import Objective
 from nextword.train.optimizer import Optimizer
 from nextword.train.precision import Weights
@@ -25,7 +26,8 @@ from nextword.train.settings import TrainSettings
 class Progress:
     """The counts of a run: they are what `state.json` holds.
 
-    best_loss, best_step: the lowest validation loss so far; waited: looks since then; seconds: of training, over all
+    best_loss, best_step: the lowest validation loss so far; metrics, best_metrics: the objective's, of the last look
+    and of that step; waited: looks since then; seconds: of training, over all
     sittings; ended: why it stopped for good (finished, patience, time), None while it goes on.
     """
 
@@ -37,6 +39,8 @@ class Progress:
     waited: int = 0
     validation_loss: float | None = None
     loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    best_metrics: dict[str, float] = field(default_factory=dict)
     scale: float = 1.0
     good_steps: int = 0
     place: dict[str, int] = field(default_factory=dict)
@@ -68,10 +72,27 @@ class Run:
         """Whether the step just made is the last of this sitting."""
         return self.interrupted or self.at.ended is not None
 
-    def batches(self) -> Iterator[tuple[Windows, Place]]:
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The model, and what is trained beside it."""
+        return [self.model] if self.objective.extra is None else [self.model, self.objective.extra]
+
+    def training(self, mode: bool) -> None:
+        """Puts everything into training mode (dropout), or out of it."""
+        for module in self.modules:
+            module.train(mode)
+
+    def feed(self) -> Feed:
         """The batches from where the run stands."""
-        settings = self.settings
-        return windows(self.tokens, settings.length, settings.batch, settings.seed, Place(**self.at.place))
+        return Feed(self.tokens, self.objective.form, self.settings.length, Place(**self.at.place))
+
+    def beside(self) -> dict[str, Tensor]:
+        """What is trained beside the model and is no part of it (tensors that both share are the model's)."""
+        if self.objective.extra is None:
+            return {}
+        mine = {tensor.data_ptr() for tensor in self.model.state_dict().values()}
+        tensors = self.objective.extra.state_dict().items()
+        return {f"beside.{name}": tensor for name, tensor in tensors if tensor.data_ptr() not in mine}
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the model's own weights that has to be saved, as tensors."""
@@ -80,6 +101,7 @@ class Run:
             found["random.cuda"] = torch.cuda.get_rng_state(self.device)
         if self.weights.low:
             found |= {f"master.{name}": master.detach() for name, master in self.weights.masters.items()}
+        found |= self.beside()
         return found | {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
 
     def to_json(self) -> dict[str, Any]:
