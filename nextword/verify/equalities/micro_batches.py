@@ -4,24 +4,26 @@ Broken by taking the mean of each part's mean: a part with few predictions then 
 did in widely used trainers until late 2024. It shows as a loss that depends on how much memory the machine has.
 """
 
+from nextword.objectives.settings import ObjectiveSettings
 from nextword.train import loop
 from nextword.verify.equality import EPSILON, ROUNDINGS, Equality, Measured, largest
-from nextword.verify.rows import padded
-from nextword.verify.subject import Subject
-from nextword.verify.training import begin, untrained
+from nextword.verify.subject import SHARES, Subject
+from nextword.verify.training import begin, unequal, untrained
 
 MICRO = 2  # rows of a part: 33, 17 and 5 predictions or so
+DOCUMENTS = ObjectiveSettings(packing="documents")  # rows may then be of any length
+WHOLE_TEXTS = {"decoder": None, "encoder": DOCUMENTS, "encoder-decoder": DOCUMENTS}
 FLOOR = 0.01  # a tensor whose gradients are smaller than this share of the largest is measured against that share
 
 
 def measure(subject: Subject) -> Measured:
     """Rows with unequal numbers of predictions: gradients of the whole, and of parts added up."""
     model, note = subject.small()
-    batch = padded(sorted(subject.rows(), key=len, reverse=True), subject.fill)
     sides = []
-    for micro in (len(batch.ids_BT), MICRO):
-        run = begin(subject, model, len(batch.ids_BT), micro)
-        loop.gradients(run, batch)
+    for micro in (None, MICRO):
+        run = begin(subject, model, len(SHARES), micro, WHOLE_TEXTS[model.kind])
+        run.training(False)  # dropout draws anew for each part
+        loop.gradients(run, unequal(subject, run.objective))
         sides.append({name: w.grad for name, w in run.weights.masters.items() if w.grad is not None})
         for weight in run.weights.masters.values():
             weight.grad = None

@@ -13,7 +13,8 @@ from torch import nn
 
 from nextword.core.errors import NextwordError
 from nextword.core.files import sha256
-from nextword.models.checkpoint import CONFIG, load_model, read_tensors, save_model
+from nextword.models import checkpoint
+from nextword.models.checkpoint import CONFIG, load_model, read_tensors
 from nextword.models.family import Storable
 from nextword.verify.equality import Equality, Measured, Pair, exact
 from nextword.verify.subject import Subject, read_alone, rebuilt
@@ -26,7 +27,7 @@ def measure(subject: Subject) -> Measured:
     model, note = subject.small()
     if not note:
         model = load_model(subject.folder)
-    found = [*stored(subject, model), *pairs(subject, model, subject.scratch / "saved", "")]
+    found = [*pairs(subject, model, subject.scratch / "saved", ""), *stored(subject.folder, subject.scratch / "saved")]
     remarks = [note]
     for tied in (True, False) if isinstance(model, nn.Module) else ():
         name = "tied" if tied else "untied"
@@ -40,20 +41,17 @@ def measure(subject: Subject) -> Measured:
     return exact(found, "exact: the same bytes", "; ".join(filter(None, remarks)))
 
 
-def stored(subject: Subject, model: Storable) -> Iterator[Pair]:
-    """The tensors of the user's own file against those that saving would write, where both have the name."""
-    folder = subject.scratch / "written"
-    save_model(model, folder)
-    written = dict(read_tensors(folder))
-    for name, tensor in read_tensors(subject.folder):
+def stored(theirs: Path, ours: Path) -> Iterator[Pair]:
+    """The tensors of the user's own file against those that saving has written, where both have the name."""
+    written = dict(read_tensors(ours))
+    for name, tensor in read_tensors(theirs):
         if name in written:
-            found = written[name]
-            yield f"{name} in the folder", found, tensor.to(found.dtype)
+            yield f"{name} in the folder", written[name], tensor.to(written[name].dtype)
 
 
 def pairs(subject: Subject, model: Storable, folder: Path, which: str) -> Iterator[Pair]:
     """A model and what is read after it was written: names, numbers, scores; then the files written a second time."""
-    save_model(model, folder)
+    write(model, folder)
     again = load_model(folder)
     mine, theirs = model.state_dict(), again.state_dict()
     yield same(f"the names of tensors{which}", list(mine) == list(theirs) and trained(model) == trained(again))
@@ -64,7 +62,7 @@ def pairs(subject: Subject, model: Storable, folder: Path, which: str) -> Iterat
     for number, sides in enumerate(zip(*(read_alone(moved(side), rows) for side in (again, model)), strict=True)):
         yield f"the logits of row {number}{which}", *sides
     twice = folder.with_name(f"{folder.name} again")
-    save_model(again, twice)
+    write(again, twice)
     for file in sorted({path.name for path in (*folder.iterdir(), *twice.iterdir())}):
         both = (folder / file).is_file() and (twice / file).is_file()
         yield same(f"the bytes of {file}{which}", both and sha256(folder / file) == sha256(twice / file))
@@ -75,13 +73,19 @@ def moved(model: Storable) -> Storable:
     """The same weights in fp32 and in memory of their own: rounding can depend on where a tensor begins."""
     copy = rebuilt(model, {})
     for tensor in copy.parameters() if isinstance(copy, nn.Module) else ():
-        tensor.data = tensor.data.to(torch.float32, copy=True)
+        tensor.data = tensor.data.float().clone(memory_format=torch.contiguous_format)
     return copy
 
 
 def trained(model: Storable) -> list[str]:
     """The names of what training would change: a tied matrix has one."""
     return [name for name, _ in model.named_parameters()] if isinstance(model, nn.Module) else []
+
+
+def write(model: Storable, folder: Path) -> None:
+    """Writes a model folder, without waiting for the disk."""
+    folder.mkdir(parents=True)
+    checkpoint.write_model(model, folder)
 
 
 def same(what: str, equal: bool) -> Pair:
