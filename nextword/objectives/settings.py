@@ -18,11 +18,15 @@ class ObjectiveSettings:
     MAIN: ClassVar[str] = "name"  # `--objective masked` stands for `--objective.name masked`
 
     name: Annotated[str | None, Parameter(alias="--objective")] = None
-    """next-token, prefix, infill (decoders); masked, next-sentence, replaced-token (encoders); spans, prefix
-    (encoder-decoders). The first of its kind of model if left out, spans for an encoder-decoder."""
+    (
+        "next-token, prefix, infill (decoders); masked, next-sentence (bert); replaced-token (electra); spans, prefix "
+        "(t5). The usual one of the model's kind if left out: next-token, masked, replaced-token, spans."
+    )
     packing: str | None = None
-    """windows: rows are cut out of the stream of text, across documents. documents: whole documents side by side,
-    which do not see each other (next-token, masked, replaced-token, spans). windows if left out."""
+    (
+        "windows: rows are cut out of the stream of text, across documents. documents: whole documents side by side, "
+        "which do not see each other (next-token, masked, replaced-token, spans). windows if left out."
+    )
     mask_rate: float | None = None
     "Share of the tokens that are hidden (masked, next-sentence, replaced-token, spans: 0.15)."
     whole_words: bool | None = None

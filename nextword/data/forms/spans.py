@@ -5,10 +5,11 @@
     target   <extra_id_0> for inviting <extra_id_1> last </s>
     decoder's input: the target moved on by one, <pad> first
 
-15 % of the tokens are taken out, in spans of 3 on average: n tokens lose m = round(0.15 n) in s = round(m / 3) spans,
-and both what is lost and what stays is cut into s parts at random. So the lengths depend on n alone, and a window is
-made as long as its source fills the row. (Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
-Text-to-Text Transformer", 2020, 3.3.4.)
+15 % of the tokens are taken out, in spans of 3 on average: n tokens lose m = round(0.15 n) in s = round(m / 3) spans.
+What is lost is cut into s parts at random, and what stays into the s + 1 parts around them. So the lengths depend on n
+alone, and a window is made as long as its source fills the row. (Raffel et al., "Exploring the Limits of Transfer
+Learning with a Unified Text-to-Text Transformer", 2020, 3.3.4. Their code lets every text end with a span, so that a
+short one loses its end and nothing else; here a span may stand anywhere.)
 """
 
 from collections.abc import Sequence
@@ -110,7 +111,9 @@ class Spans:
         if len(ids) < SHORTEST:
             raise DataError(f"a text of {len(ids)} tokens cannot lose a part and keep one: remove so short documents")
         lost, spans = self.taken(len(ids))
-        kept_S, lost_S = parts(len(ids) - lost, spans, random), parts(lost, spans, random)
+        kept, lost_S = parts(len(ids) - lost + 2, spans + 1, random), parts(lost, spans, random)
+        kept[[0, -1]] -= 1  # a text may begin and end with a span
+        kept_S = kept[:-1]
         begins_S = np.cumsum(kept_S + lost_S) - lost_S  # where each span that is taken out begins
         ends_S = begins_S + lost_S
         marks_S = np.array(self.sentinels[:spans])
