@@ -127,8 +127,8 @@ def join(tokenizer: Tokenizer, parts: Sequence[str], marks: Sequence[int | None]
 
     Where words bring their space with them ("Ġcat", "▁cat"), the space before a mark belongs to what it stands for.
     """
-    spaced = tokenizer.encode("a a")
-    bring = len(spaced) > 1 and tokenizer.token_bytes(spaced[-1]) == b" a"
+    spelled = map(tokenizer.token_bytes, range(tokenizer.vocab_size))
+    bring = any(token.startswith(b" ") and token.strip() for token in spelled)
     ids = tokenizer.encode(parts[0].rstrip(" ") if bring and len(parts) > 1 else parts[0])
     for number, (mark, part) in enumerate(zip(marks, parts[1:], strict=True), 2):
         ids += [int(mark or 0), *tokenizer.encode(part.rstrip(" ") if bring and number < len(parts) else part)]
