@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from importlib import import_module
 from typing import Annotated, Any
 
-from nextword.core.errors import NextwordError, SettingsError, nearest
+from nextword.core.errors import Elsewhere, NextwordError, SettingsError, nearest
 from nextword.core.settings import section_types
 
 # In the order of a language model's life: verb, its settings class, what it does.
@@ -133,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(dispatch(arguments))
+    except Elsewhere as error:
+        sys.exit(error.exit_code)
     except NextwordError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

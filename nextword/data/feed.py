@@ -8,6 +8,8 @@ from nextword.data.packing import Packed
 from nextword.data.pairs import Pairs
 from nextword.data.stream import Place, TextSource, TokenRow, Windows
 
+ALL = slice(None)
+
 
 def open_source(tokens: TokenRow, form: Form, length: int, place: Place) -> TextSource:
     """The source that a form reads, for rows of `length` positions; DataError where the tokens do not make one row."""
@@ -31,9 +33,12 @@ class Feed:
         """Where it stands, after the rows that have been taken."""
         return self.source.place
 
-    def take(self, rows: int, length: int | None = None) -> Labelled:
-        """The next rows; with a `length`, of the first so many positions only."""
-        return make(self.form, self.source.take(rows), self.length if length is None else length)
+    def take(self, rows: int, length: int | None = None, mine: slice = ALL) -> Labelled:
+        """The next rows; with a `length`, of the first so many positions only. mine: those of them that are made.
+
+        Processes that share a batch take the same rows from the source, and each makes its own.
+        """
+        return make(self.form, self.source.take(rows)[mine], self.length if length is None else length)
 
 
 def make(form: Form, rows: Sequence[Row], length: int) -> Labelled:

@@ -6,18 +6,22 @@ running means, the place in the data, the random number generators, and the coun
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from nextword.core.distributed import ALONE, World
 from nextword.data.feed import Feed
 from nextword.data.stream import Place, TokenRow
 from nextword.objectives.base import Objective
+from nextword.train.average import Average
 from nextword.train.optimizer import Optimizer
+from nextword.train.parallel.parts import OWN, Parts
 from nextword.train.precision import Weights
 from nextword.train.settings import TrainSettings
 
@@ -49,7 +53,7 @@ class Progress:
 
 
 class Run:
-    """A model on its way: its weights, optimizer, data and counts."""
+    """A model on its way: its weights, optimizer, data and counts; `world`: the processes that train it together."""
 
     def __init__(
         self,
@@ -59,9 +63,11 @@ class Run:
         objective: Objective,
         tokens: TokenRow,
         settings: TrainSettings,
+        world: World = ALONE,
     ) -> None:
         self.model, self.weights, self.optimizer, self.objective = model, weights, optimizer, objective
-        self.tokens, self.settings = tokens, settings
+        self.tokens, self.settings, self.world = tokens, settings, world
+        self.average = Average(weights, settings.ema) if settings.ema else None
         self.device = next(model.parameters()).device
         self.at = Progress(place=Place(settings.seed).to_json())
         self.interrupted = False
@@ -102,7 +108,21 @@ class Run:
         if self.weights.low:
             found |= {f"master.{name}": master.detach() for name, master in self.weights.masters.items()}
         found |= self.beside()
+        if self.average is not None:
+            found |= {f"average.{name}": tensor for name, tensor in self.average.tensors.items()}
         return found | {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
+
+    def written(self) -> dict[str, Tensor]:
+        """The part of `tensors` that this process saves; the parts of all processes are the whole."""
+        parts = {
+            name: tensor if name.startswith(OWN) else self.weights.written(tensor)
+            for name, tensor in self.tensors().items()
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While the block lasts, the model's weights are those to look at: their running mean where there is one."""
+        return nullcontext() if self.average is None else self.average.standing_in()
 
     def to_json(self) -> dict[str, Any]:
         """The counts, with the loss scale of fp16."""
@@ -110,18 +130,31 @@ class Run:
         return asdict(self.at)
 
     def restore(self, model: nn.Module, state: Path, counts: Mapping[str, Any]) -> None:
-        """Puts a saved run's weights, tensors (a safetensors file) and counts in place of this one's.
+        """Puts a saved run's weights, tensors (a safetensors file, or its parts) and counts in place of this one's.
 
         Values are copied into memory of our own: the speed and the rounding of matrix products can depend on how a
         tensor lies in memory, and it must lie as in an uninterrupted run.
         """
-        self.model.load_state_dict(model.state_dict())
-        saved = load_file(state)
-        torch.set_rng_state(saved.pop("random.cpu").clone())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(saved.pop("random.cuda").clone(), self.device)
-        mine = self.tensors()
-        for name, tensor in saved.items():
-            mine[name].copy_(tensor)
+        self.weights.load(model.state_dict())
         self.at = Progress(**counts)
+        with Parts(state) as parts:
+            mine = self.tensors()
+            for name in parts.names:
+                tensor, rows = mine[name], None if name.startswith(OWN) else parts.rows(name)
+                if name.startswith(OWN):
+                    self.restore_random(name, parts.own(name, self.world.rank, self.world.size))
+                elif rows is None:
+                    tensor.copy_(parts.number(name))
+                else:
+                    tensor.copy_(parts.read(name, self.weights.held(rows)))
         self.weights.scale, self.weights.good_steps = self.at.scale, self.at.good_steps
+
+    def restore_random(self, name: str, state: Tensor | None) -> None:
+        """Sets a generator as it was; where another number of processes saved, each draws anew from step and rank."""
+        if state is None:
+            numbers = (self.settings.seed, self.at.step, self.world.rank)
+            torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+        elif name == "random.cpu":
+            torch.set_rng_state(state.clone())
+        else:
+            torch.cuda.set_rng_state(state.clone(), self.device)

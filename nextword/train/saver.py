@@ -2,9 +2,10 @@
 
 A step must wait only for the copy of the state into buffers that are made once; hashing, writing and flushing to the
 disk happen beside the next steps. One save is under way at a time: a second one waits for the first.
+
+Where several processes train together, each writes its part of the state; the model is process 0's to write.
 """
 
-import copy
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +15,31 @@ from typing import Self
 import torch
 from torch import nn
 
+from nextword.core.distributed import ALONE, World
 from nextword.core.files import atomic_folder
 from nextword.train import checkpoint
 from nextword.train.image import Image
+from nextword.train.parallel import saving
 from nextword.train.run import Run
 
 BEST = "best"
+
+
+class Snapshot:
+    """A copy of a model on the CPU, made once and then only overwritten (on process 0; the others only help)."""
+
+    def __init__(self) -> None:
+        self.model: nn.Module | None = None
+
+    @torch.no_grad()
+    def take(self, run: Run) -> None:
+        """Copies the model's weights as they are now."""
+        if self.model is None and run.world.first:
+            self.model = run.weights.plain()
+        mine = self.model.state_dict() if self.model is not None else {}
+        for name, tensor in run.weights.whole():
+            if mine:
+                mine[name].copy_(tensor)
 
 
 class Saver:
@@ -29,11 +49,13 @@ class Saver:
     in the training thread at the next save, look (`check`) or end.
     """
 
-    def __init__(self, out: Path, write_model: Callable[[Path, nn.Module], None], keep: int) -> None:
-        self.out, self.write_model, self.keep = out, write_model, keep
+    def __init__(
+        self, out: Path, write_model: Callable[[Path, nn.Module], None], keep: int, world: World = ALONE
+    ) -> None:
+        self.out, self.write_model, self.keep, self.world = out, write_model, keep, world
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.job: Future[None] | None = None
-        self.copy: nn.Module | None = None
+        self.current, self.best = Snapshot(), Snapshot()
         self.image: Image | None = None
 
     def __enter__(self) -> Self:
@@ -49,30 +71,33 @@ class Saver:
     def save(self, run: Run, *, state: bool, best: bool) -> None:
         """Takes a copy of the run now; writes the best model's folder, a checkpoint, or both, in the background."""
         self.wait()
-        self._copy_model(run.model)
+        if state or run.average is None:
+            self.current.take(run)
+        if best and run.average is not None:
+            with run.averaged():
+                self.best.take(run)
         if state:
-            tensors = run.tensors()
+            tensors = run.written()
             if self.image is None or not self.image.fits(tensors):
                 self.image = Image(tensors)
             self.image.take(tensors)
-        self.job = self.thread.submit(self._write, run.to_json() if state else None, best)
+        chosen = self.current if run.average is None else self.best
+        self.job = self.thread.submit(self._write, run.to_json() if state else None, chosen.model if best else None)
 
-    @torch.no_grad()
-    def _copy_model(self, model: nn.Module) -> None:
-        if self.copy is None:
-            self.copy = copy.deepcopy(model).to("cpu")
-            return
-        for mine, theirs in zip(self.copy.state_dict().values(), model.state_dict().values(), strict=True):
-            mine.copy_(theirs)
-
-    def _write(self, counts: dict | None, best: bool) -> None:
-        if best:  # before the checkpoint that counts it as the best
+    def _write(self, counts: dict | None, best: nn.Module | None) -> None:
+        if best is not None:  # before the checkpoint that counts it as the best
             with atomic_folder(self.out / BEST) as folder:
-                self.write_model(folder, self.copy)
-        if counts is not None:
-            checkpoint.write(
-                self.out, counts, self.image, lambda folder: self.write_model(folder, self.copy), self.keep
-            )
+                self.write_model(folder, best)
+        if counts is None:
+            return
+
+        def write_model(folder: Path) -> None:
+            self.write_model(folder, self.current.model)
+
+        if self.world.several:
+            saving.write(self.out, counts, self.image, write_model, self.keep, self.world)
+        else:
+            checkpoint.write(self.out, counts, self.image, write_model, self.keep)
 
     def check(self) -> None:
         """Raises the error of a save that has failed, if one has."""

@@ -12,13 +12,15 @@ from nextword.core.settings import in_range
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 FIRST = 1 / 8  # of a batch or a length that grows
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PARALLEL = ("ddp", "fsdp", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How a model is trained. The defaults train a Llama of 1-20M parameters well."""
 
-    FREE: ClassVar[tuple[str, ...]] = ("max_time", "checkpoint_every", "keep")  # may change when a run is resumed
+    # may change when a run is resumed
+    FREE: ClassVar[tuple[str, ...]] = ("max_time", "checkpoint_every", "keep", "parallel", "recompute")
 
     steps: int = 1000
     "Updates of the weights."
@@ -58,6 +60,14 @@ class TrainSettings:
     "cpu, cuda, cuda:1, mps; auto: a GPU if there is one."
     threads: int | None = None
     "Threads on the CPU; all cores if left out. Kept when a run is resumed, since sums depend on it."
+    parallel: str | None = None
+    "Under torchrun: ddp (a whole model in every process; the default) or fsdp (each keeps a part of it); else none."
+    compile: bool = False
+    "Compile the blocks of a transformer with torch.compile; where that does not work, a note says so."
+    recompute: bool = False
+    "Compute activations again in the backward pass instead of keeping them: less memory, a third more work."
+    ema: float = 0.0
+    "The finished model is a running mean of the weights that keeps this share each step (such as 0.999); 0: none."
     seed: Annotated[int, Parameter(alias="--seed")] = 0
     "Draws the first weights, the order of the rows and dropout."
     max_time: Annotated[str | None, Parameter(alias="--max-time")] = None
@@ -93,6 +103,9 @@ class TrainSettings:
             in_range("train.threads", self.threads, 1, 1024)
         if self.precision not in PRECISIONS:
             raise SettingsError(f"train.precision must be {' or '.join(PRECISIONS)}, received {self.precision!r}")
+        if self.parallel is not None and self.parallel not in PARALLEL:
+            raise SettingsError(f"train.parallel must be {' or '.join(PARALLEL)}, received {self.parallel!r}")
+        in_range("train.ema", self.ema, 0, 0.9999999)
         if self.patience and not self.eval_every:
             raise SettingsError("train.patience needs validation losses: set train.eval_every above 0")
         if self.max_time is not None:

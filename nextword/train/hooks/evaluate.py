@@ -1,5 +1,7 @@
 """Looks at the validation loss every so often and at the end; keeps the best; stops a run that gets no better."""
 
+import torch
+
 from nextword.core.meter import Meter
 from nextword.train.hook import Hook, Record
 from nextword.train.run import Run
@@ -21,7 +23,8 @@ class Evaluate(Hook):
         if run.at.step % self.every and run.at.ended is None:
             return
         run.training(False)
-        found = self.validation.look(run.model, run.device)
+        with run.averaged():
+            found = look(run, self.validation)
         run.training(True)
         at, loss = run.at, found["validation_loss"]
         record |= found
@@ -34,3 +37,9 @@ class Evaluate(Hook):
         if self.patience and at.waited >= self.patience and at.ended is None:
             at.ended = "patience"
         self.meter.go()
+
+
+@torch.no_grad()
+def look(run: Run, validation: Validation) -> dict[str, float]:
+    """The validation loss and metrics of the run's model as it stands."""
+    return run.weights.call(lambda model: validation.look(model, run.device, run.world))
