@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import nn
 
 from nextword.assembly.folder import locate
+from nextword.core.distributed import ALONE, World, joined
 from nextword.core.errors import SettingsError
 from nextword.core.files import fingerprint
 from nextword.core.progress import duration, quantity
@@ -36,15 +37,19 @@ from nextword.train.settings import TrainSettings
 
 def main(settings: PretrainSettings) -> None:
     """Trains, then prints what came of it and the next command to type."""
-    summary = pretrain_tokens(
-        settings.tokens,
-        settings.model,
-        settings.train,
-        settings.out,
-        init_from=settings.init_from,
-        objective=settings.objective,
-        quiet=settings.quiet,
-    )
+    with joined() as world:
+        summary = pretrain_tokens(
+            settings.tokens,
+            settings.model,
+            settings.train,
+            settings.out,
+            init_from=settings.init_from,
+            objective=settings.objective,
+            quiet=settings.quiet,
+            world=world,
+        )
+    if not world.first:
+        return
     if settings.json:
         print(json.dumps(asdict(summary) | {"tokens_per_second": summary.tokens_per_second}))
         return
@@ -60,24 +65,20 @@ def pretrain_tokens(
     init_from: str | None = None,
     objective: ObjectiveSettings | None = None,
     quiet: bool = False,
+    world: World = ALONE,
 ) -> Summary:
     """Trains a model on a folder of tokens into `out`; called again with the same arguments, it goes on or is done.
 
     model: the family and sizes of a fresh model. init_from: a model folder or hub id to begin with instead. objective:
-    what it is trained for, by its kind if left out.
+    what it is trained for, by its kind if left out. world: the processes that train together, all of which call this; a
+    model that counts is process 0's work.
     Raises DataError for tokens that cannot be used, SettingsError for settings that do not fit or an `out` that holds
     another run, TrainingError when the loss is not finite, KeyboardInterrupt after Ctrl-C with everything saved.
     """
     tokens, out = Path(tokens), Path(out)
-    splits = [Tokens.open(tokens, "train"), Tokens.open(tokens, "validation")]
-    text = Text(splits[0], splits[1] if len(splits[1]) > 1 else None)
-    tokenizer = Tokenizer.load(tokens / TOKENIZER)
-    asked = objective or ObjectiveSettings()
-    fresh, origin = begin(fitting(model, asked), train, splits[0].vocab_size, tokenizer, init_from)
-    asked = settled(asked, fresh.kind, heads(fresh))
-    depends = {"text": fingerprint([[split.fingerprint, split.checksums] for split in splits]), **origin}
-    if asked != ObjectiveSettings(name="next-token"):  # which runs of earlier versions do not name
-        depends["objective"] = to_tree(asked)
+    text, tokenizer, fresh, asked, depends = world.attempt(
+        lambda: opened(tokens, model, train, init_from, objective or ObjectiveSettings())
+    )
 
     def write(folder: Path, trained: Any) -> None:
         folder.mkdir(exist_ok=True)
@@ -86,12 +87,33 @@ def pretrain_tokens(
 
     files = ModelFiles(write, load_model)
     if not isinstance(fresh, nn.Module):
-        return count.pretrain(cast(count.Counted, fresh), text, train, out, files, depends=depends, quiet=quiet)
+        counted = cast(count.Counted, fresh)
+
+        def by_counting() -> dict[str, Any]:
+            return asdict(count.pretrain(counted, text, train, out, files, depends=depends, quiet=quiet))
+
+        return Summary(**world.lead(by_counting, world.patient))
     flops = count_costs(fresh, train.length).flops_training
-    chosen = choose(asked, fresh, tokenizer, train.seed)
+    chosen = world.attempt(lambda: choose(asked, fresh, tokenizer, train.seed))
     return training.pretrain(
-        fresh, text, train, out, files, depends=depends, flops_per_token=flops, objective=chosen, quiet=quiet
-    )
+        fresh, text, train, out, files, depends=depends, flops_per_token=flops, objective=chosen, quiet=quiet,
+        world=world,
+    )  # fmt: skip
+
+
+def opened(
+    tokens: Path, model: ModelSettings, train: TrainSettings, init_from: str | None, asked: ObjectiveSettings
+) -> tuple[Text, Tokenizer, Storable, ObjectiveSettings, dict[str, Any]]:
+    """All that training needs: text, tokenizer, model, objective, and what these are as a JSON-like tree."""
+    splits = [Tokens.open(tokens, "train"), Tokens.open(tokens, "validation")]
+    text = Text(splits[0], splits[1] if len(splits[1]) > 1 else None)
+    tokenizer = Tokenizer.load(tokens / TOKENIZER)
+    fresh, origin = begin(fitting(model, asked), train, splits[0].vocab_size, tokenizer, init_from)
+    asked = settled(asked, fresh.kind, heads(fresh))
+    depends = {"text": fingerprint([[split.fingerprint, split.checksums] for split in splits]), **origin}
+    if asked != ObjectiveSettings(name="next-token"):  # which runs of earlier versions do not name
+        depends["objective"] = to_tree(asked)
+    return text, tokenizer, fresh, asked, depends
 
 
 def fitting(model: ModelSettings, objective: ObjectiveSettings) -> ModelSettings:
