@@ -114,7 +114,7 @@ class Stack(nn.Module):
         if self.rotation is None:
             return ()
         if places.begins_BT is not None:
-            return self.packed_angles(places.positions_BT, like)
+            return self.packed_angles(places, like)
         if places.view is None and not self.rotation.stretches(places.longest):
             return self.rotation.table(places.longest, like)
         lengths_B = places.lengths_B
@@ -123,16 +123,15 @@ class Stack(nn.Module):
         cos, sin = self.rotation.at(places.positions_BT, places.longest, lengths_B, like)
         return cos[:, None], sin[:, None]
 
-    def packed_angles(self, positions_BT: Tensor, like: Tensor) -> Angles:
+    def packed_angles(self, places: Places, like: Tensor) -> Angles:
         """`angles` of packed rows; SettingsError where frequencies depend on the length of each document."""
-        longest = int(positions_BT.max()) + 1
-        if self.rotation.stretches(longest):
+        if self.rotation.stretches(places.longest) and self.rotation.stretches(int(places.positions_BT.max()) + 1):
             raise SettingsError(
-                f"a packed document of {longest} tokens is beyond the trained length, where dynamic NTK gives each row "
-                "its own frequencies: give it a row of its own"
+                "a packed document is beyond the trained length, where dynamic NTK gives each row its own frequencies: "
+                "give it a row of its own"
             )
-        cos_SE, sin_SE = self.rotation.table(longest, like)
-        return cos_SE[positions_BT][:, None], sin_SE[positions_BT][:, None]
+        cos_SE, sin_SE = self.rotation.table(places.longest, like)
+        return cos_SE[places.positions_BT][:, None], sin_SE[places.positions_BT][:, None]
 
     def sights(self, batch: Batch, places: Places, like: Tensor) -> list[Sight]:
         """What each layer's queries see; layers of the same reach share it."""

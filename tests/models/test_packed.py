@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nextword.core.errors import SettingsError
 from nextword.models.base import Batch
 from nextword.models.create import create
+from nextword.models.families import llama
 from nextword.models.settings import ModelSettings
 
 VOCABULARY = 30
@@ -93,3 +94,17 @@ def test_what_a_model_cannot_read_is_refused(family: str) -> None:
         model.hidden(Batch(ids_BT, source=Batch(ids_BT)))
     with pytest.raises(SettingsError, match="without a state"):
         model.hidden(Batch(ids_BT, segments_BT=ids_BT), model.start(1, 8))
+
+
+def test_documents_that_stretch_their_frequencies_need_rows_of_their_own() -> None:
+    config = {**MODELS["llama"].config, "max_position_embeddings": 4}
+    config["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 2.0}
+    model = llama.build(config)
+    model.load_state_dict(MODELS["llama"].state_dict())
+    ids_BT = torch.arange(7)[None]
+    with pytest.raises(SettingsError, match="give it a row of its own"):
+        model.hidden(Batch(ids_BT, segments_BT=torch.tensor([[0, 0, 0, 0, 0, 1, 1]])))
+    with torch.no_grad():
+        found = model.hidden(Batch(ids_BT, segments_BT=torch.tensor([[0, 0, 0, 0, 1, 1, 1]]))).hidden_BTD[0]
+        wanted = model.hidden(Batch(ids_BT[:, 4:])).hidden_BTD[0]
+    assert torch.allclose(found[4:], wanted, atol=1e-4)
