@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from importlib import import_module
 from typing import Annotated, Any
 
-from nextword.core.errors import NextwordError, SettingsError, nearest
+from nextword.core.errors import Elsewhere, NextwordError, SettingsError, nearest
 from nextword.core.settings import section_types
 
 # In the order of a language model's life: verb, its settings class, what it does.
@@ -22,6 +22,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "tokenize": ("nextword.recipes.tokenize_settings:TokenizeSettings", "text to memory-mapped token shards"),
     "pretrain": ("nextword.recipes.pretrain_settings:PretrainSettings", "train a model on tokens"),
     "evaluate": ("nextword.recipes.evaluate_settings:EvaluateSettings", "perplexity and bits per byte on text"),
+    "verify": (
+        "nextword.recipes.verify_settings:VerifySettings",
+        "cached = uncached, saved = loaded, ... on your model",
+    ),
     "generate": ("nextword.recipes.generate_settings:GenerateSettings", "continue a prompt, as a stream"),
     "inspect": ("nextword.recipes.inspect_settings:InspectSettings", "parameters, FLOPs and bytes of a model"),
     "recipes list": ("nextword.recipes.recipes_settings:ListRecipes", "the recipes that are shipped"),
@@ -129,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(dispatch(arguments))
+    except Elsewhere as error:
+        sys.exit(error.exit_code)
     except NextwordError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

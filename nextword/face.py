@@ -21,13 +21,14 @@ from nextword.core.errors import SettingsError
 from nextword.core.records import Document
 from nextword.core.settings import build
 from nextword.decode.settings import SamplingSettings
+from nextword.engine import vectors
+from nextword.engine.fill import Filled, fill
 from nextword.engine.generate import generate, stream
-from nextword.engine.request import Generation, Request
+from nextword.engine.request import Generation, Request, ask
 from nextword.engine.step import Compiled, PlainSteps, Stepper, stepper
 from nextword.evals import perplexity
 from nextword.evals.settings import EvaluateSection
 from nextword.evals.windows import Text, cut, texts_of_documents
-from nextword.models.base import fits, pad
 from nextword.models.checkpoint import save_model
 from nextword.models.family import Storable
 from nextword.models.settings import ModelSettings
@@ -115,6 +116,8 @@ class LM:
     ) -> str | list[str]:
         """The text that follows the prompt; a list of texts for a list of prompts, which are continued together.
 
+        An encoder-decoder reads the prompt as its source and writes a text about it.
+
         The same seed gives a prompt the same text, alone or in a list (where a prompt is repeated, its second text is
         that of seed + 1, and so on).
         SettingsError for a prompt that leaves no room in the model's context.
@@ -132,7 +135,7 @@ class LM:
         self, prompts: Sequence[str], settings: SamplingSettings, compiled: Compiled = "auto"
     ) -> list[Generation]:
         """What `generate` gives, with tokens, log-probabilities, stop reason, seed and speed."""
-        requests = _requests(self.tokenizer, prompts, settings)
+        requests = _requests(self.model, self.tokenizer, prompts, settings)
         return generate(self.model, requests, self._steps(requests, compiled))
 
     def stream(
@@ -155,7 +158,7 @@ class LM:
         settings = SamplingSettings(
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=_several(stop)
         )
-        requests = _requests(self.tokenizer, [prompt], settings)
+        requests = _requests(self.model, self.tokenizer, [prompt], settings)
         with closing(stream(self.model, requests, [], self._steps(requests, compiled))) as steps:
             for step in steps:
                 if step.text:
@@ -209,27 +212,42 @@ class LM:
         figures: dict[str, Any] = perplexity.perplexity(self.model, found, settings)["all"]
         return figures
 
-    @torch.inference_mode()
-    def embed(self, texts: str | Sequence[str], *, normalise: bool = False, rows: int = 32) -> Tensor:
-        """A vector for each text, (N, D) fp32 ((D) for a single one): the mean of its tokens' last hidden states.
+    def embed(
+        self, texts: str | Sequence[str], *, pooling: str = "mean", normalise: bool = False, rows: int = 32
+    ) -> Tensor:
+        """A vector for each text, (N, D) fp32 ((D) for a single one), out of its tokens' last hidden states.
 
-        normalise: to length 1, so that products are cosines. rows: texts that are computed together. SettingsError
-        for a text without tokens, one longer than the model's context, or a model without vectors (an n-gram).
+        pooling: "mean" of all, "cls" (the first token of an encoder) or "last". normalise: to length 1, so that
+        products are cosines. rows: texts that are computed together. SettingsError for a text without tokens, one
+        longer than the model's context, a pooling that does not fit, or a model without vectors (an n-gram).
         """
-        single = isinstance(texts, str)
-        encoded = self.tokenizer.encode_batch(list(_several(texts)))
-        for ids in encoded:
-            if not ids:
-                raise SettingsError("an empty text has no embedding")
-            if not fits(self.model, len(ids)):
-                raise SettingsError(
-                    f"a text has {len(ids)} tokens, the model reads at most {self.model.max_length}: embed it in parts"
-                )
-        vectors = [self._means(encoded[i : i + rows]) for i in range(0, len(encoded), rows)]
-        means_ND = torch.cat(vectors)
+        vectors_ND = vectors.embed(self.model, self.tokenizer, _several(texts), pooling, rows)
         if normalise:
-            means_ND = torch.nn.functional.normalize(means_ND, dim=-1)
-        return means_ND[0].clone() if single else means_ND.clone()
+            vectors_ND = torch.nn.functional.normalize(vectors_ND, dim=-1)
+        return vectors_ND[0] if isinstance(texts, str) else vectors_ND
+
+    def states(self, text: str) -> vectors.States:
+        """Every token of a text with its last hidden state: `ids`, `tokens` and `vectors_TD` (T, D) fp32.
+
+        >>> lm.states("The cat").vectors_TD.shape                          # doctest: +SKIP
+        torch.Size([4, 256])
+        """
+        return vectors.states(self.model, self.tokenizer, text)
+
+    def fill(self, text: str, *, top: int = 5, max_tokens: int = 20) -> Filled:
+        """What stands in the gaps of a text: [MASK] for an encoder, <extra_id_0>, <extra_id_1> ... for a T5.
+
+        Gives the filled text and for each gap its candidates: the `top` tokens of a mask with their probabilities, or
+        what is generated for a sentinel, at most `max_tokens`. SettingsError for a decoder, a text without gaps, or a
+        tokenizer without such marks.
+
+        >>> filled = lm.fill("The [MASK] sat on the mat.")                 # doctest: +SKIP
+        >>> filled.text                                                    # doctest: +SKIP
+        'the cat sat on the mat.'
+        >>> [(one.text, round(one.probability, 2)) for one in filled.gaps[0]]   # doctest: +SKIP
+        [('cat', 0.61), ('dog', 0.22), ...]
+        """
+        return fill(self.model, self.tokenizer, text, top, max_tokens)
 
     def save(self, path: str | Path) -> None:
         """Writes a Hugging Face folder: config.json, model.safetensors, and the tokenizer's files."""
@@ -247,17 +265,6 @@ class LM:
         if not isinstance(steps, PlainSteps):
             self._plan = steps, stamp
         return steps
-
-    def _means(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """The means over the real tokens of a padded batch."""
-        device = self.model.start(1, 1).lengths_B.device
-        batch = pad(rows)
-        hidden_BTD = self.model.hidden(type(batch)(batch.ids_BT.to(device))).hidden_BTD
-        if not hidden_BTD.is_floating_point():
-            raise SettingsError("this kind of model has no hidden states that could be embeddings: it counts")
-        mask_BT = torch.ones_like(batch.ids_BT, dtype=torch.bool) if batch.mask_BT is None else batch.mask_BT
-        weights_BT1 = mask_BT.to(device)[..., None].float()
-        return (hidden_BTD.float() * weights_BT1).sum(1) / weights_BT1.sum(1)
 
     def _scored(self, ids: list[int]) -> list[ScoredToken]:
         begin = self.tokenizer.bos_id
@@ -312,12 +319,14 @@ def _several(texts: str | Sequence[str]) -> tuple[str, ...]:
     return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
-def _requests(tokenizer: Tokenizer, prompts: Sequence[str], settings: SamplingSettings) -> list[Request]:
+def _requests(
+    model: Storable, tokenizer: Tokenizer, prompts: Sequence[str], settings: SamplingSettings
+) -> list[Request]:
     """A request for each prompt; one that is repeated counts up from the seed, so that its texts differ."""
     before: Counter[str] = Counter()
     rows = []
     for prompt in prompts:
         seed = None if settings.seed is None else settings.seed + before[prompt]
         before[prompt] += 1
-        rows.append(Request.of(tokenizer, prompt, replace(settings, seed=seed)))
+        rows.append(ask(model, tokenizer, prompt, replace(settings, seed=seed)))
     return rows

@@ -72,7 +72,7 @@ def refused(here: Cli) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`tiny(family)` is a folder with a tiny untrained model of that family (llama, lstm, ngram) and its tokenizer."""
+    """`tiny(family)` is a folder with a tiny untrained model of that family and a tokenizer such as it needs."""
     made: dict[str, Path] = {}
 
     def make(family: str) -> Path:
@@ -101,14 +101,15 @@ def _make_tiny(family: str, folder: Path) -> None:
     from nextword.tokenizers.settings import TokenizerSettings
     from nextword.tokenizers.train import train
 
-    tokenizer = train(TokenizerSettings(vocab_size=300, min_frequency=1), iter(TINY_TEXT))
-    sizes = {
-        "llama": {"width": 32, "depth": 2, "heads": 4, "max_length": 64},
-        "lstm": {"width": 32},
-        "ngram": {"order": 3},
-    }
+    purpose = {"bert": "bert", "electra": "bert", "t5": "t5"}.get(family)
+    vocab_size = 400 if family == "t5" else 300  # a hundred of them sentinels
+    tokenizer = train(TokenizerSettings(vocab_size=vocab_size, min_frequency=1, purpose=purpose), iter(TINY_TEXT))
+    transformer = {"width": 32, "depth": 2, "heads": 4}
+    sizes = {"lstm": {"width": 32}, "ngram": {"order": 3}, "t5": transformer}.get(
+        family, {**transformer, "max_length": 64}
+    )
     model = create(
-        ModelSettings(family=family, **sizes[family]), tokenizer.vocab_size, 0,  # type: ignore[arg-type]
+        ModelSettings(family=family, **sizes), tokenizer.vocab_size, 0,  # type: ignore[arg-type]
         eos_id=tokenizer.eos_id, bos_id=tokenizer.bos_id,
     )  # fmt: skip
     if family == "ngram":

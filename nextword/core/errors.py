@@ -36,6 +36,14 @@ class TrainingError(NextwordError):
     """Training cannot go on (a loss that is not finite); the message names the last good checkpoint."""
 
 
+class Elsewhere(NextwordError):
+    """Another process of the same run says what is wrong; this one only ends, with `exit_code`."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another process of the run has failed and says why")
+        self.exit_code = exit_code
+
+
 def missing_extra(package: str, extra: str) -> NextwordError:
     """The error for an optional dependency that is not installed, with the command that installs it."""
     return SettingsError(f"this needs the package {package!r}, which is not installed: pip install 'nextword[{extra}]'")

@@ -65,8 +65,10 @@ class CompiledSteps:
         return KVCache.empty(shapes, rows, length, SINGLE)
 
     @torch.inference_mode()
-    def prefill(self, rows: Sequence[Sequence[int]], length: int) -> tuple[Tensor, KVCache]:
-        """Reads the prompts; logits after the last token of each."""
+    def prefill(
+        self, rows: Sequence[Sequence[int]], length: int, sources: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Tensor, KVCache]:
+        """Reads the prompts; logits after the last token of each. A decoder has no `sources`."""
         lengths = [len(row) for row in rows]
         state = self.start(len(rows), max(length, *lengths))
         if sum(lengths) > MOST_TOKENS and self.fast_products:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nextword.core.errors import SettingsError
 from nextword.decode import chain
 from nextword.decode.stop import StopTexts
 from nextword.decode.strategies import sample
@@ -55,7 +56,12 @@ class _Row:
 
 
 def _rows(model: LanguageModel, requests: Sequence[Request]) -> list[_Row]:
-    check_ids([request.ids for request in requests], model.vocab_size)
+    for request in requests:
+        if (model.kind == "encoder-decoder") != (request.source is not None):
+            given = "with" if request.source else "without"
+            raise SettingsError(f"a request {given} a source does not fit this {model.kind}")
+    sources = [request.source for request in requests if request.source is not None]
+    check_ids([*(request.ids for request in requests), *sources], model.vocab_size)
     rows = []
     for index, request in enumerate(requests):
         seed = request.seed()
@@ -80,7 +86,8 @@ def _choose(logits_BV: Tensor, rows: list[_Row]) -> tuple[list[int], list[float]
 def _run(steps: Stepper, rows: list[_Row]) -> Iterator[Step]:
     """The loop itself: steps of all rows until the last has ended."""
     length = max(len(row.request.ids) + row.left for row in rows)
-    logits_BV, state = steps.prefill([row.request.ids for row in rows], length)
+    sources = [row.request.source for row in rows if row.request.source is not None]
+    logits_BV, state = steps.prefill([row.request.ids for row in rows], length, sources or None)
     while True:
         tokens, scores = _choose(logits_BV, rows)
         going = []

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from nextword.core.errors import SettingsError
 from nextword.decode.settings import DEFAULT_TOKENS, SamplingSettings
+from nextword.models.base import LanguageModel
 from nextword.tokenizers.base import Tokenizer
 from nextword.tokenizers.stream import StreamDecoder
 
@@ -25,13 +26,15 @@ class Request:
     """One prompt to be continued.
 
     ids: the prompt, at least one token. eos_ids: tokens that end a text. tokenizer: turns the new tokens into text;
-    without one the result has tokens only, and stop texts cannot be seen.
+    without one the result has tokens only, and stop texts cannot be seen. source: what an encoder-decoder reads; the
+    prompt is then the beginning of what it writes.
     """
 
     ids: tuple[int, ...]
     settings: SamplingSettings = field(default_factory=SamplingSettings)
     eos_ids: frozenset[int] = frozenset()
     tokenizer: Decoding | None = None
+    source: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.ids:
@@ -48,6 +51,14 @@ class Request:
         begin = () if tokenizer.bos_id is None else (tokenizer.bos_id,)
         ends = frozenset() if tokenizer.eos_id is None else frozenset({tokenizer.eos_id})
         return cls(begin + ids, settings, ends, tokenizer)
+
+    @classmethod
+    def about(
+        cls, model: LanguageModel, tokenizer: Tokenizer, source: tuple[int, ...], settings: SamplingSettings
+    ) -> "Request":
+        """What an encoder-decoder is to write about the ids of a source, which gets the end token that sources have."""
+        ends = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+        return cls((start_id(model, tokenizer),), settings, frozenset(ends), tokenizer, source + ends)
 
     def limit(self, max_length: int | None) -> int:
         """How many tokens may be generated; SettingsError when prompt and max_tokens exceed the model's max_length."""
@@ -70,6 +81,32 @@ class Request:
     def seed(self) -> int:
         """The seed that was set, or one drawn anew."""
         return secrets.randbits(DRAWN_SEED_BITS) if self.settings.seed is None else self.settings.seed
+
+
+def ask(model: LanguageModel, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> Request:
+    """A prompt in words as the model takes it: a decoder continues it, an encoder-decoder reads it as its source.
+
+    SettingsError for an encoder, which can do neither.
+    """
+    match model.kind:
+        case "decoder":
+            return Request.of(tokenizer, prompt, settings)
+        case "encoder-decoder":
+            return Request.about(model, tokenizer, tuple(tokenizer.encode(prompt)), settings)
+    raise SettingsError(
+        f"an {model.kind} does not generate, it sees both sides of a gap: it can fill masks (fill) and give vectors "
+        "(embed)"
+    )
+
+
+def start_id(model: LanguageModel, tokenizer: Tokenizer) -> int:
+    """The token with which an encoder-decoder begins to write: what its config.json says, or the padding token."""
+    number = model.config.get("decoder_start_token_id", tokenizer.pad_id)
+    if number is None:
+        raise SettingsError(
+            "config.json has no decoder_start_token_id, and the tokenizer no padding token to begin with"
+        )
+    return int(number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ model itself steps, in PyTorch.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, Protocol, cast
 
 import torch
@@ -22,8 +23,13 @@ Compiled = Literal["auto", "always", "never"]
 class Stepper(Protocol):
     """Advances the rows of a state by tokens."""
 
-    def prefill(self, rows: Sequence[Sequence[int]], length: int) -> tuple[Tensor, State]:
-        """Reads prompts into a fresh state with room for `length` tokens a row; logits_BV after the last of each."""
+    def prefill(
+        self, rows: Sequence[Sequence[int]], length: int, sources: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Tensor, State]:
+        """Reads prompts into a fresh state with room for `length` tokens a row; logits_BV after the last of each.
+
+        sources: what an encoder-decoder reads, one for each prompt.
+        """
         ...
 
     def step(self, ids: Sequence[int], state: State) -> tuple[Tensor, State]:
@@ -44,14 +50,18 @@ class PlainSteps:
         self.model = model
 
     @torch.inference_mode()
-    def prefill(self, rows: Sequence[Sequence[int]], length: int) -> tuple[Tensor, State]:
+    def prefill(
+        self, rows: Sequence[Sequence[int]], length: int, sources: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Tensor, State]:
         """Reads the prompts as one right-padded batch."""
-        return self.read(rows, self.model.start(len(rows), length))
+        return self.read(rows, self.model.start(len(rows), length), sources)
 
     @torch.inference_mode()
-    def read(self, rows: Sequence[Sequence[int]], state: State) -> tuple[Tensor, State]:
+    def read(
+        self, rows: Sequence[Sequence[int]], state: State, sources: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Tensor, State]:
         """Reads tokens, as many as each row has; logits_BV after the last of each."""
-        batch = on_device(pad(rows), state)
+        batch = replace(pad(rows), source=None if sources is None else pad(sources)).to(state.lengths_B.device)
         output = self.model.hidden(batch, state)
         last_B = torch.tensor([len(row) - 1 for row in rows], device=batch.ids_BT.device)
         hidden_BD = output.hidden_BTD[torch.arange(len(rows), device=last_B.device), last_B]
@@ -60,15 +70,8 @@ class PlainSteps:
     @torch.inference_mode()
     def step(self, ids: Sequence[int], state: State) -> tuple[Tensor, State]:
         """Reads one token a row."""
-        output = self.model.hidden(on_device(Batch(torch.tensor(ids)[:, None]), state), state)
+        output = self.model.hidden(Batch(torch.tensor(ids)[:, None]).to(state.lengths_B.device), state)
         return self.model.logits(output.hidden_BTD[:, -1]), cast(State, output.state)
-
-
-def on_device(batch: Batch, state: State) -> Batch:
-    """The batch where the state lives."""
-    device = state.lengths_B.device
-    mask_BT = None if batch.mask_BT is None else batch.mask_BT.to(device)
-    return Batch(batch.ids_BT.to(device), mask_BT)
 
 
 def stepper(model: LanguageModel, tokens: int, mode: Compiled = "auto") -> Stepper:

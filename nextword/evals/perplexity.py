@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nextword.core.errors import CheckpointError, DataError
+from nextword.core.errors import CheckpointError, DataError, SettingsError
 from nextword.evals.settings import EvaluateSection
 from nextword.evals.windows import Text, Window, cut
 from nextword.models.base import IGNORED, Batch, LanguageModel
@@ -144,8 +144,12 @@ def _score_batch(model: LanguageModel, windows: list[Window]) -> list[Tensor]:
 def score(model: LanguageModel, windows: Iterable[Window], batch_tokens: int) -> Iterator[tuple[Window, Tensor]]:
     """Each window with log p of its scored tokens (fp64), in batches of at most `batch_tokens` of similar length.
 
-    The order is not that of the input.
+    The order is not that of the input. SettingsError for a model that does not read from left to right.
     """
+    if model.kind != "decoder":
+        raise SettingsError(
+            f"an {model.kind} gives no probability of a text from left to right: score texts with a decoder"
+        )
     stream = iter(windows)
     while True:
         pool: list[Window] = []

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from nextword.core.errors import SettingsError
 from nextword.nn import loss
 from nextword.nn.loss import Term
 
@@ -27,10 +28,24 @@ class Batch:
 
     ids_BT: int64 token ids. mask_BT: bool, True where the id is real; None when every position is. Real ids stand at
     the start of a row; positions count them, from the state's `lengths_B`.
+
+    segments_BT: int64, equal neighbours belong to one document. Documents that are packed into a row do not see each
+    other, and positions begin anew with each (a change of number, from one place to the next, begins a document).
+    types_BT: int64 token types (BERT's first and second sentence). source: what the encoder of an encoder-decoder
+    reads; `ids_BT` is then the decoder's input. Where both are packed, a document of the target sees the source of the
+    same number.
     """
 
     ids_BT: Tensor
     mask_BT: Tensor | None = None
+    segments_BT: Tensor | None = None
+    types_BT: Tensor | None = None
+    source: "Batch | None" = None
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on another device."""
+        rest = (None if x is None else x.to(device) for x in (self.mask_BT, self.segments_BT, self.types_BT))
+        return Batch(self.ids_BT.to(device), *rest, None if self.source is None else self.source.to(device))
 
 
 class State(Protocol):
@@ -63,10 +78,12 @@ class Output(NamedTuple):
 class LanguageModel(Protocol):
     """Anything that scores the next token: counts, recurrence or attention.
 
-    `config` is the content of the Hugging Face `config.json` that describes the model; `max_length` the number of
-    positions that it can read, None where there is no limit.
+    `kind`: a "decoder" reads from left to right and continues a text; an "encoder" sees both sides and fills gaps; an
+    "encoder-decoder" reads a source and writes a text. `config` is the content of the Hugging Face `config.json` that
+    describes the model; `max_length` the number of positions that it can read, None where there is no limit.
     """
 
+    kind: str
     vocab_size: int
     max_length: int | None
     config: dict[str, Any]
@@ -84,8 +101,25 @@ class LanguageModel(Protocol):
         ...
 
     def score(self, batch: Batch, labels_BT: Tensor) -> Tensor:
-        """log p(labels_BT[b, t] | ids_BT[b, :t+1]), fp32 (B, T); 0 at label -100. Never a (B, T, V) buffer."""
+        """log p(labels_BT[b, t] | hidden_BTD[b, t]), fp32 (B, T); 0 at label -100. Never a (B, T, V) buffer.
+
+        Nothing is shifted here: for a decoder the label at t is the token after t, for an encoder the one at t.
+        """
         ...
+
+
+def refuse(batch: Batch, who: str, *, types: bool = True, source: bool = True) -> None:
+    """SettingsError when a batch has token types or a source (those that are asked for) and the model no use for it."""
+    if types and batch.types_BT is not None:
+        raise SettingsError(f"{who} has no token types: give sentence pairs to an encoder that has them (bert)")
+    if source and batch.source is not None:
+        raise SettingsError(f"{who} reads no source beside its text: that is for an encoder-decoder (t5)")
+
+
+def refuse_packed(batch: Batch) -> None:
+    """SettingsError for packed rows that are to be read into a state: a state follows one document a row."""
+    if batch.segments_BT is not None:
+        raise SettingsError("packed rows (segments) are read whole, without a state: give each document its own row")
 
 
 def fits(model: LanguageModel, length: int) -> bool:

@@ -36,7 +36,10 @@ def load_model(folder: Path | str, dtype: torch.dtype | None = None, device: str
     family = find(config.get("model_type"), str(folder / CONFIG))
     with torch.device("meta"):
         model = family.build(config)
-    stored = _without_ignored(dict(read_tensors(folder)), family, config)
+    stored = dict(read_tensors(folder))
+    renamed = family.older(stored)
+    stored = {renamed.get(name, name): tensor for name, tensor in stored.items()}
+    stored = _without_ignored(stored, family, config)
     ours = to_ours(family.rules(config), stored, str(folder))
     _check_shapes(ours, model.state_dict(), family, config, folder)
     dtype = dtype or _widest(stored.values())

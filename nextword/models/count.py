@@ -3,11 +3,13 @@
 Built on torch's meta device, a model has shapes but no memory: a 70B config is counted in a second.
 
     FLOPs a token, forward   = 2 · (numbers in matrices) + 4 · Σ_layers H · E · (keys seen)
+    keys seen                = (length + 1) / 2 on average in a decoder, the length in an encoder
     FLOPs a token, training  = 3 × forward               the gradient costs two products for each one forward
 
 A multiply and an add are two FLOPs. N without embeddings leaves out the embedding and an untied output matrix, as in
 Kaplan et al., "Scaling Laws for Neural Language Models" (2020); the output matrix is multiplied all the same and
-counts for FLOPs. GPT-3 175B: 12 · 96 layers · 12288² = 173,946,175,488.
+counts for FLOPs. An encoder-decoder's token stands for one of the source and one of the target. GPT-3 175B: 12 · 96
+layers · 12288² = 173,946,175,488.
 """
 
 from dataclasses import dataclass
@@ -60,7 +62,7 @@ def count(model: Storable, length: int | None = None) -> Count:
     costs = model.costs()
     length = length or model.max_length
     seen = ((length or 1) + 1) / 2  # a position sees itself and those before: 1, 2, ... length
-    forward = 2 * costs.matrices + costs.flops_per_key * seen
+    forward = 2 * costs.matrices + costs.flops_per_key * seen + costs.flops_per_key_of_all * (length or 1)
     total = sum(by_part.values())
     return Count(
         parameters=total,

@@ -4,6 +4,8 @@ The same settings, vocabulary and seed give the same weights on every machine an
 drawn in fp32 on the CPU from one generator, in the order of the layers.
 """
 
+from typing import Any
+
 import torch
 
 from nextword.core.settings import in_range
@@ -25,7 +27,11 @@ def create(
     Raises SettingsError for sizes that do not fit together or that the family does not have.
     """
     in_range("the vocabulary size", vocab_size, 1)
-    config = fresh_config(settings, vocab_size, Special(bos_id, eos_id, pad_id))
+    return drawn(fresh_config(settings, vocab_size, Special(bos_id, eos_id, pad_id)), seed)
+
+
+def drawn(config: dict[str, Any], seed: int) -> Storable:
+    """The model that a config.json describes, with fresh weights."""
     family = find(config["model_type"], "settings")
     with torch.device("meta"):  # the shapes alone: nothing is drawn twice
         model = family.build(config)

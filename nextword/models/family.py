@@ -10,12 +10,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nextword.core.errors import CheckpointError, SettingsError, nearest
+from nextword.core.errors import CheckpointError, NextwordError, SettingsError, nearest
 from nextword.core.registry import names, part
 from nextword.models.base import LanguageModel
 from nextword.models.costs import Costs
 from nextword.models.settings import ModelSettings
 from nextword.models.weights import Rule
+from nextword.nn.feedforward import ACTIVATIONS
 
 FAMILIES = "nextword.models.families"
 
@@ -72,7 +73,8 @@ class Family:
     honoured: the ModelSettings that it uses. config: settings, vocabulary size and special ids -> config.json. build:
     config.json -> model, on whatever device torch makes tensors on. rules: config.json -> how tensors are named.
     ignored: names of tensors in files that carry nothing (tables that old versions stored). copies: names of tensors
-    that some files hold although they are tied to another, which they must equal.
+    that some files hold although they are tied to another, which they must equal. older: the names in a file -> those
+    among them that are written otherwise today, with today's name.
     """
 
     honoured: frozenset[str]
@@ -81,6 +83,7 @@ class Family:
     rules: Callable[[dict[str, Any]], Iterable[Rule]]
     ignored: Callable[[dict[str, Any]], frozenset[str]] = lambda config: frozenset()
     copies: Callable[[dict[str, Any]], Mapping[str, str]] = lambda config: {}
+    older: Callable[[Iterable[str]], Mapping[str, str]] = lambda names: {}
 
 
 def find(model_type: object, where: str) -> Family:
@@ -113,6 +116,30 @@ def check_keys(config: Mapping[str, Any], known: frozenset[str]) -> None:
                 f"config.json has {key!r} = {config[key]!r}, which nextword does not know for model_type "
                 f"{config.get('model_type')!r}{nearest(key, known)}; remove it if it changes no number"
             )
+
+
+def check_value(config: Mapping[str, Any], key: str, known: Any) -> None:
+    """CheckpointError when a key is there with another value than the one that the family computes with."""
+    if config.get(key, known) != known:
+        raise CheckpointError(
+            f"config.json: {key} = {config[key]!r} is not known to model_type {config.get('model_type')!r}; "
+            f"nextword computes with {known!r}"
+        )
+
+
+def divided(width: int, heads: int, names: tuple[str, str], error: type[NextwordError] = CheckpointError) -> int:
+    """The width of one head where all fill the width exactly; an error with the `names` of both where they cannot."""
+    if width % heads:
+        raise error(f"{names[1]} {heads} must divide {names[0]} {width}")
+    return width // heads
+
+
+def known_activation(config: Mapping[str, Any], key: str, default: str) -> str:
+    """The activation that a key names, one of ACTIVATIONS."""
+    name: str = typed(config, key, str, default)
+    if name not in ACTIVATIONS:
+        raise CheckpointError(f"config.json: {key} {name!r} is not known{nearest(name, ACTIVATIONS)}")
+    return name
 
 
 def required(config: Mapping[str, Any], key: str, kind: type) -> Any:

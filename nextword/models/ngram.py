@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from nextword.core.errors import CheckpointError
-from nextword.models.base import IGNORED, Batch, Output
+from nextword.models.base import IGNORED, Batch, Output, refuse, refuse_packed
 from nextword.models.costs import Costs
 from nextword.models.counts import Counts, TokenSource, count_tokens
+from nextword.nn import segments
 
 NOTHING = -1  # in a context: no token here
 
@@ -62,6 +63,7 @@ class NGramState:
 class NGram:
     """Counts in sorted tables. A LanguageModel that is trained by `count` in one pass a length, without gradients."""
 
+    kind = "decoder"
     max_length: int | None = None
 
     def __init__(self, settings: NGramSettings, config: dict[str, Any]) -> None:
@@ -86,6 +88,9 @@ class NGram:
 
     def hidden(self, batch: Batch, state: NGramState | None = None) -> Output:
         """The context at each position: the last n − 1 ids, (B, T, n − 1), int64."""
+        refuse(batch, "an n-gram")
+        if state is not None:
+            refuse_packed(batch)
         rows, time = batch.ids_BT.shape
         before = self.start(rows, 0) if state is None else state
         places_BT = before.lengths_B[:, None] + torch.arange(time)
@@ -93,20 +98,23 @@ class NGram:
         kept = min(before.ids_BS.shape[1], ids_BS.shape[1])
         ids_BS[:, :kept] = before.ids_BS[:, :kept]
         ids_BS.scatter_(1, places_BT, batch.ids_BT.cpu())
-        hidden_BTD = self.contexts(ids_BS, places_BT)
+        begins_BT = (
+            torch.zeros_like(places_BT) if batch.segments_BT is None else segments.begins(batch.segments_BT.cpu())
+        )
+        hidden_BTD = self.contexts(ids_BS, places_BT, begins_BT)
         if state is None:
             return Output(hidden_BTD)
         counts_B = torch.full((rows,), time) if batch.mask_BT is None else batch.mask_BT.sum(1).cpu()
         return Output(hidden_BTD, NGramState(ids_BS, before.lengths_B + counts_B))
 
-    def contexts(self, ids_BS: Tensor, places_BT: Tensor) -> Tensor:
-        """The ids at the last n − 1 places up to each of `places_BT`, −1 before the row's or the document's begin."""
+    def contexts(self, ids_BS: Tensor, places_BT: Tensor, begins_BT: Tensor) -> Tensor:
+        """The ids at the last n − 1 places up to each of `places_BT`, −1 before `begins_BT` or the document's begin."""
         back_D = torch.arange(self.reach - 1, -1, -1)
         from_BTD = places_BT[..., None] - back_D
         found = ids_BS[torch.arange(len(ids_BS))[:, None, None], from_BTD.clamp(min=0)]
         ends = (found == self.settings.eos_id).long() if self.settings.eos_id is not None else torch.zeros_like(found)
         later = ends.flip(-1).cumsum(-1).flip(-1) - ends  # ends of documents between this place and the last
-        return found.masked_fill((from_BTD < 0) | (later > 0), NOTHING)
+        return found.masked_fill((from_BTD < begins_BT[..., None]) | (later > 0), NOTHING)
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Log-probabilities over the vocabulary, fp32, (N, V)."""

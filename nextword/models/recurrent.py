@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nextword.models.base import Batch, Output
+from nextword.models.base import Batch, Output, refuse, refuse_packed
 from nextword.models.costs import Costs
 from nextword.models.scores import label_logprobs
+from nextword.nn import segments
 from nextword.nn.init import empty_embedding, normal
 from nextword.nn.recurrent import LSTMState, Recurrence, RecurrentSettings
 
@@ -32,6 +33,7 @@ class RecurrentModel(nn.Module):
     """Ids in, for each position what predicts the next token out. A LanguageModel."""
 
     PARTS: ClassVar[dict[str, str]] = {"embedding": "embedding", "recurrence": "recurrence", "head": "output"}
+    kind: ClassVar[str] = "decoder"
     max_length: int | None = None
 
     def __init__(self, settings: RecurrentModelSettings, config: dict[str, Any]) -> None:
@@ -53,10 +55,22 @@ class RecurrentModel(nn.Module):
 
     def hidden(self, batch: Batch, state: LSTMState | None = None) -> Output:
         """hidden_BTD, h of the last layer; with a state, the tokens follow those that it has read."""
+        refuse(batch, "an LSTM")
         x_BTD = self.drop(self.embedding(batch.ids_BT))
+        if batch.segments_BT is not None:
+            return self.packed(x_BTD, batch, state)
         begin = self.recurrence.start(len(x_BTD), x_BTD) if state is None else state
         h_BTD, after = self.recurrence(x_BTD, begin, batch.mask_BT)
         return Output(self.drop(h_BTD), None if state is None else after)
+
+    def packed(self, x_BTD: Tensor, batch: Batch, state: LSTMState | None) -> Output:
+        """Packed rows: each document becomes a row of its own, so that the memory is empty where it begins."""
+        if state is not None:
+            refuse_packed(batch)
+        number_BT, place_BT, mask_NS = segments.unpack(batch.segments_BT, batch.mask_BT)
+        x_NSD = x_BTD.new_zeros(*mask_NS.shape, x_BTD.shape[-1]).index_put((number_BT, place_BT), x_BTD)
+        h_NSD, _ = self.recurrence(x_NSD, self.recurrence.start(len(x_NSD), x_NSD), mask_NS)
+        return Output(self.drop(h_NSD[number_BT, place_BT]))
 
     def drop(self, x_BTD: Tensor) -> Tensor:
         """Dropout while training, on what goes into and comes out of the layers."""

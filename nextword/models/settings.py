@@ -21,29 +21,31 @@ class ModelSettings:
     MAIN: ClassVar[str] = "family"  # `--model lstm` stands for `--model.family lstm`
 
     family: Annotated[str, Parameter(alias="--model")] = "llama"
-    "The kind of model: llama, lstm or ngram."
+    "The kind of model: llama, gpt2, bert, t5, lstm or ngram."
     width: int | None = None
-    "Width of the residual stream, d_model (llama: 256, lstm: 256)."
+    "Width of the residual stream, d_model (256)."
     depth: int | None = None
-    "Number of layers (llama: 4, lstm: 2)."
+    "Number of layers, of each stack in a t5 (4; lstm: 2)."
     heads: int | None = None
-    "Number of query heads (llama: one for every 64 of width)."
+    "Number of query heads (one for every 64 of width)."
     kv_heads: int | None = None
     "Number of key-value heads, a divisor of heads (llama: as many as heads)."
     head_width: int | None = None
-    "Width of one head (llama: width / heads)."
+    "Width of one head (llama: width / heads; t5: 64)."
     ffn_width: int | None = None
-    "Width in the middle of the feed-forward (llama: 8/3 of width, rounded up to a multiple of 64)."
+    "Width in the middle of the feed-forward (llama, t5: 8/3 of width, rounded up to a multiple of 64; gpt2, bert: 4x)."
     max_length: int | None = None
-    "Longest text in tokens that the model can read at once (llama: 512)."
+    "Longest text in tokens that the model can read at once (512; t5: no limit)."
     tied: bool | None = None
-    "Whether the output matrix is the embedding (llama: yes, lstm: yes)."
+    "Whether the output matrix is the embedding (yes)."
     rope_base: float | None = None
     "Base of the rotary angles (llama: 10000)."
     norm_eps: float | None = None
-    "The epsilon inside the root of RMSNorm (llama: 1e-5)."
+    "The epsilon inside the root of the norms (llama, gpt2: 1e-5, t5: 1e-6, bert: 1e-12)."
     dropout: float | None = None
-    "Share of the attention weights (llama) or layer outputs (lstm) dropped while training (0)."
+    "Share of the attention weights (llama), of layer outputs (lstm), or of both (others) dropped while training (0)."
+    next_sentence: bool | None = None
+    "Whether a head judges if a second sentence follows the first (bert: yes)."
     order: int | None = None
     "Length of the longest counted sequence, n of the n-gram (ngram: 3)."
 

@@ -46,6 +46,11 @@ def same(theirs: str, ours: str) -> Rule:
     return Rule((theirs,), (ours,))
 
 
+def pair(theirs: str, ours: str) -> list[Rule]:
+    """The rules for the weight and the bias of a linear layer or a norm."""
+    return [same(f"{theirs}.{kind}", f"{ours}.{kind}") for kind in ("weight", "bias")]
+
+
 def to_ours(rules: Iterable[Rule], theirs: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """Our tensors from a file's; CheckpointError naming what is missing or left over in `where`."""
     rules = list(rules)

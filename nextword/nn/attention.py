@@ -1,23 +1,31 @@
-"""Attention: each position asks all positions up to its own, and takes the mean of their values by how well they match.
+"""Attention: each position asks the positions that it sees, and takes the mean of their values by how well they match.
 
-    a = softmax(Q Kᵀ / √E) V          rows of the softmax sum to 1; a position sees itself and earlier ones
+    a = softmax(Q Kᵀ · scale + bias) V          scale = 1/√E; rows of the softmax sum to 1
 
-H query heads share K ≤ H key-value heads, H/K each (grouped-query attention; Ainslie et al., "GQA", 2023): K = H is the
-multi-head attention of Vaswani et al. (2017), K = 1 is multi-query attention. The cache holds only the K heads.
+A decoder's position sees itself and earlier ones, an encoder's all; see `nextword.nn.mask`. H query heads share K ≤ H
+key-value heads, H/K each (grouped-query attention; Ainslie et al., "GQA", 2023): K = H is the multi-head attention of
+Vaswani et al. (2017), K = 1 is multi-query attention (Shazeer, 2019). The cache holds only the K heads. Queries and
+keys may be normalised before they meet (Henry et al., "Query-Key Normalization", 2020), and scores capped softly,
+cap · tanh(score / cap) (Gemma 2, 2024), so that none grows without bound. In cross-attention the keys and values come
+from another text, the source of an encoder-decoder.
 
 Rows are padded on the right. Under a causal mask a real query never sees a padded key, which stands behind it, so rows
 of different lengths need no mask of their own until a cache with ragged rows is read.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextword.nn.cache import LayerCache, View
+from nextword.nn.dropout import unchanged
 from nextword.nn.init import normal, zeros
+from nextword.nn.mask import Reach, Sight
+from nextword.nn.norm import NormSettings, make_norm
 from nextword.nn.position.rope import rotate
 
 SCORES_BYTES = 64 << 20  # the batched products keep all scores of a layer for the gradient: only up to this size
@@ -25,7 +33,11 @@ SCORES_BYTES = 64 << 20  # the batched products keep all scores of a layer for t
 
 @dataclass(frozen=True)
 class AttentionSettings:
-    """What an attention is made of; `dropout` falls on its weights while training."""
+    """What an attention is made of.
+
+    dropout falls on its weights while training. reach: who sees whom. rotary: queries and keys are turned by their
+    positions. scale: of the scores, 1/√head_width where None. cap: of the scores. qk_norm: a norm of width head_width.
+    """
 
     width: int
     heads: int
@@ -33,6 +45,11 @@ class AttentionSettings:
     head_width: int
     bias: bool = False
     dropout: float = 0.0
+    reach: Reach = Reach()
+    rotary: bool = True
+    scale: float | None = None
+    cap: float | None = None
+    qk_norm: NormSettings | None = None
 
 
 class Attention(nn.Module):
@@ -47,19 +64,26 @@ class Attention(nn.Module):
         self.key = nn.Linear(width, kv_width, bias=settings.bias)
         self.value = nn.Linear(width, kv_width, bias=settings.bias)
         self.output = nn.Linear(heads_width, width, bias=settings.bias)
+        self.query_norm = make_norm(settings.qk_norm) if settings.qk_norm else unchanged
+        self.key_norm = make_norm(settings.qk_norm) if settings.qk_norm else unchanged
+        self.turn = rotate if settings.rotary else _stay
+        self.attend: Attend = attention if settings.cap is None else partial(capped_attention, cap=settings.cap)
 
     def forward(
-        self, x_BTD: Tensor, turn: tuple[Tensor, Tensor], view: View | None = None, memory: LayerCache | None = None
+        self,
+        x_BTD: Tensor,
+        angles: tuple[Tensor, ...],
+        sight: Sight,
+        view: View | None = None,
+        memory: LayerCache | None = None,
     ) -> Tensor:
-        """`turn` are the cosines and sines of the positions; with a `view`, keys and values go through the cache."""
+        """`angles`: cosines and sines of the positions, where they turn; with a `view`, keys go through the cache."""
         q_BHTE, k_BKTE, v_BKTE = (self.split(part(x_BTD)) for part in (self.query, self.key, self.value))
-        q_BHTE, k_BKTE = rotate(q_BHTE, *turn), rotate(k_BKTE, *turn)
-        if view is None:
-            dropout = self.settings.dropout if self.training else 0.0
-            a_BHTE = causal_attention(q_BHTE, k_BKTE, v_BKTE, dropout)
-        else:
-            k_BKSE, v_BKSE = view.write(memory, k_BKTE, v_BKTE)
-            a_BHTE = cached_attention(q_BHTE, k_BKSE, v_BKSE, view)
+        q_BHTE, k_BKTE = self.turn(self.query_norm(q_BHTE), *angles), self.turn(self.key_norm(k_BKTE), *angles)
+        if view is not None:
+            k_BKTE, v_BKTE = view.write(memory, k_BKTE, v_BKTE)
+        dropout = self.settings.dropout if self.training else 0.0
+        a_BHTE = self.attend(q_BHTE, k_BKTE, v_BKTE, sight, dropout, self.settings.scale)
         return self.output(a_BHTE.transpose(1, 2).flatten(2))
 
     def split(self, x_BTD: Tensor) -> Tensor:
@@ -71,9 +95,57 @@ class Attention(nn.Module):
         for linear, spread in ((self.query, std), (self.key, std), (self.value, std), (self.output, output_std)):
             normal(linear.weight, spread, generator)
             zeros(linear.bias)
+        for norm in (self.query_norm, self.key_norm):
+            if isinstance(norm, nn.Module):
+                norm.initialise()
 
 
-def causal_attention(q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, dropout: float = 0.0) -> Tensor:
+class CrossAttention(Attention):
+    """x_BTD asks a source, whose keys and values are computed once (`read`) and kept."""
+
+    def read(self, source_BSD: Tensor) -> LayerCache:
+        """The keys and values of a source."""
+        return LayerCache(self.key_norm(self.split(self.key(source_BSD))), self.split(self.value(source_BSD)))
+
+    def forward(self, x_BTD: Tensor, source: LayerCache, sight: Sight) -> Tensor:
+        """What each position takes from the source."""
+        q_BHTE = self.query_norm(self.split(self.query(x_BTD)))
+        dropout = self.settings.dropout if self.training else 0.0
+        a_BHTE = self.attend(q_BHTE, source.k_BKSE, source.v_BKSE, sight, dropout, self.settings.scale)
+        return self.output(a_BHTE.transpose(1, 2).flatten(2))
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, Sight, float, float | None], Tensor]
+
+
+def _stay(x_BHTE: Tensor, *_: Tensor) -> Tensor:
+    """In place of a rotation where positions do not turn."""
+    return x_BHTE
+
+
+def attention(
+    q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, sight: Sight, dropout: float = 0.0, scale: float | None = None
+) -> Tensor:
+    """softmax(Q Kᵀ · scale + mask) V by the fastest exact way that there is."""
+    if sight.causal:
+        return causal_attention(q_BHTE, k_BKSE, v_BKSE, dropout, scale)
+    rows, heads, time, width = q_BHTE.shape
+    groups, mask = k_BKSE.shape[1], sight.mask
+    if mask is not None and mask.requires_grad:  # PyTorch's kernels give a mask no gradient, but for the slowest
+        return products(q_BHTE, k_BKSE, v_BKSE, sight, dropout, scale)
+    if time == 1 and (mask is None or mask.shape[1] == 1):
+        # the heads of a group as queries of one attention: keys and values are read once, not H/K times
+        q_BKGE = q_BHTE.view(rows, groups, heads // groups, width)
+        a_BKGE = F.scaled_dot_product_attention(q_BKGE, k_BKSE, v_BKSE, mask, dropout_p=dropout, scale=scale)
+        return a_BKGE.view(rows, heads, 1, width)
+    return F.scaled_dot_product_attention(
+        q_BHTE, k_BKSE, v_BKSE, mask, dropout_p=dropout, scale=scale, enable_gqa=groups != heads
+    )
+
+
+def causal_attention(
+    q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, dropout: float = 0.0, scale: float | None = None
+) -> Tensor:
     """Attention of whole rows to themselves, by the fastest exact way that there is for the type and device.
 
     In bf16 on a CPU whose products are fast, three batched products beat the flash kernel (588 against 828 ms a step
@@ -82,32 +154,63 @@ def causal_attention(q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, dropout: fl
     rows, heads, time, _ = q_BHTE.shape
     small = rows * heads * time * time * q_BHTE.element_size() <= SCORES_BYTES
     if q_BHTE.dtype == torch.bfloat16 and q_BHTE.device.type == "cpu" and small and not dropout and fast_bfloat16():
-        return causal_products(q_BHTE, k_BKTE, v_BKTE)
+        return causal_products(q_BHTE, k_BKTE, v_BKTE, scale)
     grouped = q_BHTE.shape[1] != k_BKTE.shape[1]
-    return F.scaled_dot_product_attention(q_BHTE, k_BKTE, v_BKTE, is_causal=True, enable_gqa=grouped, dropout_p=dropout)
+    return F.scaled_dot_product_attention(
+        q_BHTE, k_BKTE, v_BKTE, is_causal=True, enable_gqa=grouped, dropout_p=dropout, scale=scale
+    )
 
 
-def causal_products(q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor) -> Tensor:
+def causal_products(q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, scale: float | None = None) -> Tensor:
     """The same as two batched products with a softmax between; the heads of a group stand one below the other."""
     rows, heads, time, width = q_BHTE.shape
     groups = k_BKTE.shape[1]
     unseen_TT = torch.full((time, time), float("-inf"), dtype=q_BHTE.dtype, device=q_BHTE.device).triu(1)
     q_NTE = q_BHTE.reshape(rows * groups, heads // groups * time, width)
     k_NTE, v_NTE = (x.reshape(rows * groups, time, width) for x in (k_BKTE, v_BKTE))
-    scores_NTS = torch.baddbmm(unseen_TT.repeat(heads // groups, 1), q_NTE, k_NTE.mT, alpha=width**-0.5)
+    scale = width**-0.5 if scale is None else scale
+    scores_NTS = torch.baddbmm(unseen_TT.repeat(heads // groups, 1), q_NTE, k_NTE.mT, alpha=scale)
     return torch.bmm(scores_NTS.softmax(-1), v_NTE).view(rows, heads, time, width)
 
 
-def cached_attention(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, view: View) -> Tensor:
-    """Attention of new positions to everything that the cache holds for them."""
-    if view.causal:
-        return causal_attention(q_BHTE, k_BKSE, v_BKSE)
+def products(
+    q_BHTE: Tensor,
+    k_BKSE: Tensor,
+    v_BKSE: Tensor,
+    sight: Sight,
+    dropout: float = 0.0,
+    scale: float | None = None,
+    shape: Callable[[Tensor], Tensor] = unchanged,
+) -> Tensor:
+    """Attention step by step, whatever the mask, whose gradient it gives; `shape` is applied to the scaled scores."""
     rows, heads, time, width = q_BHTE.shape
-    groups = k_BKSE.shape[1]
-    if time == 1:  # the heads of a group as queries of one attention: keys and values are read once, not H/K times
-        q_BKGE = q_BHTE.view(rows, groups, heads // groups, width)
-        return F.scaled_dot_product_attention(q_BKGE, k_BKSE, v_BKSE, view.mask_B1TS).view(rows, heads, 1, width)
-    return F.scaled_dot_product_attention(q_BHTE, k_BKSE, v_BKSE, view.mask_B1TS, enable_gqa=groups != heads)
+    groups, span = k_BKSE.shape[1], k_BKSE.shape[2]
+    q_NTE = (q_BHTE * (width**-0.5 if scale is None else scale)).reshape(rows * groups, -1, width)
+    k_NSE, v_NSE = (x.reshape(rows * groups, span, width) for x in (k_BKSE, v_BKSE))
+    scores_BHTS = shape(torch.bmm(q_NTE, k_NSE.mT)).view(rows, heads, time, span)
+    if sight.causal:
+        unseen_TS = torch.ones(time, span, dtype=torch.bool, device=q_BHTE.device).triu(1)
+        scores_BHTS = scores_BHTS.masked_fill(unseen_TS, float("-inf"))
+    elif sight.mask is not None and sight.mask.dtype == torch.bool:
+        scores_BHTS = scores_BHTS.masked_fill(~sight.mask, float("-inf"))
+    elif sight.mask is not None:
+        scores_BHTS = scores_BHTS + sight.mask
+    weights_BHTS = F.dropout(scores_BHTS.softmax(-1), dropout, bool(dropout))
+    return torch.bmm(weights_BHTS.view(rows * groups, -1, span), v_NSE).view(rows, heads, time, width)
+
+
+def capped_attention(
+    q_BHTE: Tensor,
+    k_BKSE: Tensor,
+    v_BKSE: Tensor,
+    sight: Sight,
+    dropout: float = 0.0,
+    scale: float | None = None,
+    *,
+    cap: float,
+) -> Tensor:
+    """Attention whose scaled scores are brought within ±cap before anything is added or hidden."""
+    return products(q_BHTE, k_BKSE, v_BKSE, sight, dropout, scale, lambda scores: cap * torch.tanh(scores / cap))
 
 
 @cache

@@ -1,10 +1,14 @@
 """One block of a transformer: attention, then feed-forward, each added to the stream that runs through all blocks.
 
-    x ← x + attention(norm(x))
-    x ← x + feedforward(norm(x))
+    pre        x ← x + attention(norm(x));     x ← x + feedforward(norm(x))
+    post       x ← norm(x + attention(x));     x ← norm(x + feedforward(x))
+    parallel   x ← x + attention(norm(x)) + feedforward(norm'(x))
 
-The norm stands before each part ("pre-norm"; Xiong et al., "On Layer Normalization in the Transformer Architecture",
-2020), so that the stream itself is never rescaled and gradients reach the first layer unhindered.
+The first transformers normed behind each part ("post"; Vaswani et al., 2017; BERT). With the norm before each part the
+stream itself is never rescaled and gradients reach the first layer unhindered (Xiong et al., "On Layer Normalization in
+the Transformer Architecture", 2020; GPT-2, LLaMA, T5). In parallel both parts read the same stream, which is faster on
+many devices (GPT-NeoX with a norm for each, GPT-J and PaLM with one norm for both). The decoder of an encoder-decoder
+asks the source between the two.
 """
 
 from dataclasses import dataclass
@@ -12,41 +16,123 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nextword.nn.attention import Attention, AttentionSettings
+from nextword.nn.attention import Attention, AttentionSettings, CrossAttention
 from nextword.nn.cache import LayerCache, View
-from nextword.nn.feedforward import FeedForwardSettings, GatedFeedForward
-from nextword.nn.norm import NormSettings, RMSNorm
+from nextword.nn.dropout import dropout
+from nextword.nn.feedforward import FeedForwardSettings, make_feedforward
+from nextword.nn.mask import Sight
+from nextword.nn.norm import NormSettings, make_norm
+
+Angles = tuple[Tensor, ...]
+Source = tuple[LayerCache, Sight]  # a source's keys and values in a layer, and what may be seen of them
 
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """The parts of one pre-norm block."""
+    """The parts of one block and their arrangement, a key of ARRANGEMENTS.
+
+    cross: the attention to a source, between the other two (pre and post). dropout: on what each part adds.
+    """
 
     norm: NormSettings
     attention: AttentionSettings
     feedforward: FeedForwardSettings
+    arrangement: str = "pre"
+    cross: AttentionSettings | None = None
+    dropout: float = 0.0
 
 
 class Block(nn.Module):
-    """x_BTD -> x_BTD, one layer further."""
+    """x_BTD -> x_BTD, one layer further; the norm before each part."""
 
     def __init__(self, settings: BlockSettings) -> None:
         super().__init__()
-        self.attention_norm = RMSNorm(settings.norm)
+        self.settings = settings
+        self.attention_norm = make_norm(settings.norm)
         self.attention = Attention(settings.attention)
-        self.feedforward_norm = RMSNorm(settings.norm)
-        self.feedforward = GatedFeedForward(settings.feedforward)
+        if settings.cross is not None:
+            self.cross_norm = make_norm(settings.norm)
+            self.cross = CrossAttention(settings.cross)
+        if settings.arrangement != "parallel-shared":
+            self.feedforward_norm = make_norm(settings.norm)
+        self.feedforward = make_feedforward(settings.feedforward)
+        self.drop = dropout(settings.dropout)
 
     def forward(
-        self, x_BTD: Tensor, turn: tuple[Tensor, Tensor], view: View | None = None, cache: LayerCache | None = None
+        self,
+        x_BTD: Tensor,
+        angles: Angles,
+        sight: Sight,
+        view: View | None = None,
+        cache: LayerCache | None = None,
+        source: Source | None = None,
     ) -> Tensor:
-        """`turn`, `view` and `cache` are the attention's."""
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), turn, view, cache)
-        return x_BTD + self.feedforward(self.feedforward_norm(x_BTD))
+        """`angles`, `sight`, `view` and `cache` are the attention's; `source` the cross-attention's, where there is."""
+        x_BTD = x_BTD + self.drop(self.attention(self.attention_norm(x_BTD), angles, sight, view, cache))
+        return x_BTD + self.drop(self.feedforward(self.feedforward_norm(x_BTD)))
 
     def initialise(self, std: float, output_std: float, generator: torch.Generator) -> None:
-        """Draws the weights of both parts; the norms start as ones."""
-        nn.init.ones_(self.attention_norm.weight)
-        self.attention.initialise(std, output_std, generator)
-        nn.init.ones_(self.feedforward_norm.weight)
-        self.feedforward.initialise(std, output_std, generator)
+        """Draws the weights of all parts; the norms start as ones."""
+        for name, part in self.named_children():
+            if name.endswith("norm"):
+                part.initialise()
+            elif name != "drop":
+                part.initialise(std, output_std, generator)
+
+
+class CrossBlock(Block):
+    """The norm before each of the three parts."""
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        x_BTD = x_BTD + self.drop(self.attention(self.attention_norm(x_BTD), angles, sight, view, cache))
+        x_BTD = x_BTD + self.drop(self.cross(self.cross_norm(x_BTD), *source))
+        return x_BTD + self.drop(self.feedforward(self.feedforward_norm(x_BTD)))
+
+
+class PostBlock(Block):
+    """The norm behind each part."""
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        x_BTD = self.attention_norm(x_BTD + self.drop(self.attention(x_BTD, angles, sight, view, cache)))
+        return self.feedforward_norm(x_BTD + self.drop(self.feedforward(x_BTD)))
+
+
+class PostCrossBlock(Block):
+    """The norm behind each of the three parts."""
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        x_BTD = self.attention_norm(x_BTD + self.drop(self.attention(x_BTD, angles, sight, view, cache)))
+        x_BTD = self.cross_norm(x_BTD + self.drop(self.cross(x_BTD, *source)))
+        return self.feedforward_norm(x_BTD + self.drop(self.feedforward(x_BTD)))
+
+
+class ParallelBlock(Block):
+    """Both parts side by side, a norm for each."""
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        taken_BTD = self.attention(self.attention_norm(x_BTD), angles, sight, view, cache)
+        return x_BTD + self.drop(taken_BTD) + self.drop(self.feedforward(self.feedforward_norm(x_BTD)))
+
+
+class ParallelSharedBlock(Block):
+    """Both parts side by side behind one norm."""
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        n_BTD = self.attention_norm(x_BTD)
+        return x_BTD + self.drop(self.attention(n_BTD, angles, sight, view, cache)) + self.drop(self.feedforward(n_BTD))
+
+
+# by arrangement, and whether a source is asked
+ARRANGEMENTS: dict[tuple[str, bool], type[Block]] = {
+    ("pre", False): Block,
+    ("pre", True): CrossBlock,
+    ("post", False): PostBlock,
+    ("post", True): PostCrossBlock,
+    ("parallel", False): ParallelBlock,
+    ("parallel-shared", False): ParallelSharedBlock,
+}
+
+
+def make_block(settings: BlockSettings) -> Block:
+    """The block that the settings describe."""
+    return ARRANGEMENTS[settings.arrangement, settings.cross is not None](settings)

@@ -34,19 +34,17 @@ class LayerCache:
 
 @dataclass(frozen=True)
 class View:
-    """Where the tokens of one call stand, what they may see, and how a layer's cache takes their keys and values.
+    """Where the tokens of one call stand, and how a layer's cache takes their keys and values.
 
-    positions_BT: the place of each token in its row (padding included: it stands behind the real ones). mask_B1TS: True
-    where a query sees a key; None when `causal` (nothing was read before, positions are 0..T-1) or when every query
-    sees all `span` keys. even: every row starts at the same place `begin`.
+    positions_BT: the place of each token in its row (padding included: it stands behind the real ones). even: every row
+    starts at the same place `begin`. fresh: nothing was read before, positions are 0..T-1. span: the keys there are.
     """
 
     positions_BT: Tensor
     begin: int
     span: int
     even: bool
-    causal: bool
-    mask_B1TS: Tensor | None
+    fresh: bool
 
     def write(self, layer: LayerCache, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
         """Stores new keys and values; gives all that this call may look at, k_BKSE and v_BKSE with S = span."""
@@ -58,7 +56,7 @@ class View:
             rows_B1 = torch.arange(len(k_BKTE), device=k_BKTE.device)[:, None]
             layer.k_BKSE[rows_B1, :, self.positions_BT] = k_BKTE.transpose(1, 2)
             layer.v_BKSE[rows_B1, :, self.positions_BT] = v_BKTE.transpose(1, 2)
-        if self.causal:  # nothing older to look at: the new ones are all, and contiguous
+        if self.fresh:  # nothing older to look at: the new ones are all, and contiguous
             return k_BKTE, v_BKTE
         return layer.k_BKSE[:, :, : self.span], layer.v_BKSE[:, :, : self.span]
 
@@ -95,12 +93,7 @@ class KVCache:
         if span > self.capacity:
             layers = [layer.grown(max(span, int(GROWTH * self.capacity))) for layer in layers]
         positions_BT = self.lengths_B[:, None] + torch.arange(time, device=self.lengths_B.device)
-        causal = longest == 0
-        mask_B1TS = None
-        if not causal and not (even and time == 1):
-            keys_S = torch.arange(span, device=self.lengths_B.device)
-            mask_B1TS = (keys_S <= positions_BT[..., None])[:, None]
-        view = View(positions_BT, begin, span, even, causal, mask_B1TS)
+        view = View(positions_BT, begin, span, even, fresh=longest == 0)
         return KVCache(layers, [old + new for old, new in zip(self.lengths, counts, strict=True)]), view
 
     def select(self, rows: Tensor) -> "KVCache":

@@ -1,24 +1,28 @@
-"""RMSNorm: every position's vector is brought to length √D, then each coordinate is scaled by a learnt weight.
+"""Norms: every position's vector is brought to one size, then each coordinate is scaled by a learnt weight.
 
-    y = w ⊙ x / √(mean(x²) + ε)          the ε stands inside the root
+    LayerNorm   y = w ⊙ (x − mean(x)) / √(var(x) + ε) + b
+    RMSNorm     y = w ⊙ x / √(mean(x²) + ε)                    the ε stands inside the root
 
-LayerNorm without the mean and the bias; as good in practice and cheaper (Zhang & Sennrich, "Root Mean Square Layer
-Normalization", 2019). The mean is taken in fp32 whatever the weights' type, because squares of bf16 numbers lose too
-much. The gradient is written out: PyTorch's own runs twice as long on a CPU, which spends this step moving memory.
+LayerNorm: Ba, Kiros & Hinton (2016). RMSNorm leaves out the mean and the bias; as good in practice and cheaper (Zhang &
+Sennrich, "Root Mean Square Layer Normalization", 2019). The mean is taken in fp32 whatever the weights' type, because
+squares of bf16 numbers lose too much. RMSNorm's gradient is written out: PyTorch's own runs twice as long on a CPU,
+which spends this step moving memory.
 """
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
 class NormSettings:
-    """What an RMSNorm is made of: the width of its input and ε."""
+    """What a norm is made of: the width of its input, ε, and which it is, a key of NORMS."""
 
     width: int
     epsilon: float = 1e-5
+    kind: str = "rms"
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -65,3 +69,34 @@ class RMSNorm(nn.Module):
         if torch.is_grad_enabled():
             return _RMSNorm.apply(x, self.weight, self.epsilon)
         return _apply(x, self.weight, _scale(x, self.epsilon))
+
+    def initialise(self) -> None:
+        """Weights 1."""
+        nn.init.ones_(self.weight)
+
+
+class LayerNorm(nn.Module):
+    """x_..D -> w ⊙ (x − mean) / √(var + ε) + b, of the same shape and type."""
+
+    def __init__(self, settings: NormSettings) -> None:
+        super().__init__()
+        self.epsilon = settings.epsilon
+        self.weight = nn.Parameter(torch.ones(settings.width))
+        self.bias = nn.Parameter(torch.zeros(settings.width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises the last dimension."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+    def initialise(self) -> None:
+        """Weights 1, biases 0."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+NORMS: dict[str, type[RMSNorm] | type[LayerNorm]] = {"rms": RMSNorm, "layer": LayerNorm}
+
+
+def make_norm(settings: NormSettings) -> RMSNorm | LayerNorm:
+    """The norm that the settings describe."""
+    return NORMS[settings.kind](settings)

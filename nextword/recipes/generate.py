@@ -9,7 +9,7 @@ from nextword.assembly.folder import load
 from nextword.core.errors import DataError
 from nextword.core.progress import duration
 from nextword.engine.generate import generate, stream
-from nextword.engine.request import Generation, Request
+from nextword.engine.request import Generation, ask
 from nextword.engine.step import stepper
 from nextword.recipes.generate_settings import GenerateSettings
 
@@ -20,7 +20,7 @@ def main(settings: GenerateSettings) -> int:
     """Prints the prompt's continuations; 130 when Ctrl-C ended them."""
     prompt = read_stdin() if settings.prompt == "-" else settings.prompt
     assembled = load(settings.model)
-    first = Request.of(assembled.tokenizer, prompt, settings.sampling)
+    first = ask(assembled.model, assembled.tokenizer, prompt, settings.sampling)
     seed = first.seed()
     requests = [replace(first, settings=replace(settings.sampling, seed=seed + i)) for i in range(settings.n)]
     if settings.json:
@@ -33,7 +33,7 @@ def main(settings: GenerateSettings) -> int:
             print(("\n" if number > 1 else "") + f"--- {number} of {settings.n}, seed {request.settings.seed}")
         results = []
         try:
-            print(prompt, end="", flush=True)
+            print(prompt if first.source is None else "", end="", flush=True)
             for step in stream(assembled.model, [request], results, steps):
                 print(step.text, end="", flush=bool(step.text))
             print(flush=True)

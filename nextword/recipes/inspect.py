@@ -23,7 +23,8 @@ def main(settings: InspectSettings) -> None:
     """Prints the figures of the model that the settings name."""
     path = locate(settings.model, weights=False)
     config = read_config(path)
-    figures = count(describe(config, str(path)), settings.length)
+    model = describe(config, str(path))
+    figures = count(model, settings.length)
     if settings.json:
         print(json.dumps(tree(config, figures), indent=2))
         return
@@ -31,7 +32,14 @@ def main(settings: InspectSettings) -> None:
     console.print(parts_table(config, figures))
     console.print(costs_table(figures))
     if path.is_dir():
-        console.print(f'next: nextword generate {settings.model} "Once upon a time"', highlight=False)
+        print(f"next: {following(model.kind, settings.model)}")
+
+
+def following(kind: str, model: str) -> str:
+    """What one may type next with a model of that kind."""
+    if kind == "encoder":
+        return f"""python -c 'import nextword; print(nextword.load("{model}").fill("The [MASK] sat on the mat."))'"""
+    return f'nextword generate {model} "Once upon a time"'
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,16 +12,20 @@ from rich.table import Table
 from torch import nn
 
 from nextword.assembly.folder import locate
+from nextword.core.distributed import ALONE, World, joined
 from nextword.core.errors import SettingsError
 from nextword.core.files import fingerprint
 from nextword.core.progress import duration, quantity
+from nextword.core.registry import part
 from nextword.core.settings import to_tree
 from nextword.data.shards import TOKENIZER, Tokens
 from nextword.models.checkpoint import load_model, write_model
 from nextword.models.count import count as count_costs
 from nextword.models.create import create
-from nextword.models.family import Storable
+from nextword.models.family import FAMILIES, Family, Storable
 from nextword.models.settings import ModelSettings
+from nextword.objectives.choose import choose, heads, settled
+from nextword.objectives.settings import ObjectiveSettings
 from nextword.recipes.pretrain_settings import PretrainSettings
 from nextword.tokenizers.base import Tokenizer
 from nextword.train import count
@@ -33,14 +37,19 @@ from nextword.train.settings import TrainSettings
 
 def main(settings: PretrainSettings) -> None:
     """Trains, then prints what came of it and the next command to type."""
-    summary = pretrain_tokens(
-        settings.tokens,
-        settings.model,
-        settings.train,
-        settings.out,
-        init_from=settings.init_from,
-        quiet=settings.quiet,
-    )
+    with joined() as world:
+        summary = pretrain_tokens(
+            settings.tokens,
+            settings.model,
+            settings.train,
+            settings.out,
+            init_from=settings.init_from,
+            objective=settings.objective,
+            quiet=settings.quiet,
+            world=world,
+        )
+    if not world.first:
+        return
     if settings.json:
         print(json.dumps(asdict(summary) | {"tokens_per_second": summary.tokens_per_second}))
         return
@@ -54,20 +63,22 @@ def pretrain_tokens(
     out: Path | str,
     *,
     init_from: str | None = None,
+    objective: ObjectiveSettings | None = None,
     quiet: bool = False,
+    world: World = ALONE,
 ) -> Summary:
     """Trains a model on a folder of tokens into `out`; called again with the same arguments, it goes on or is done.
 
-    model: the family and sizes of a fresh model. init_from: a model folder or hub id to begin with instead.
+    model: the family and sizes of a fresh model. init_from: a model folder or hub id to begin with instead. objective:
+    what it is trained for, by its kind if left out. world: the processes that train together, all of which call this; a
+    model that counts is process 0's work.
     Raises DataError for tokens that cannot be used, SettingsError for settings that do not fit or an `out` that holds
     another run, TrainingError when the loss is not finite, KeyboardInterrupt after Ctrl-C with everything saved.
     """
     tokens, out = Path(tokens), Path(out)
-    splits = [Tokens.open(tokens, "train"), Tokens.open(tokens, "validation")]
-    text = Text(splits[0], splits[1] if len(splits[1]) > 1 else None)
-    tokenizer = Tokenizer.load(tokens / TOKENIZER)
-    fresh, origin = begin(model, train, splits[0].vocab_size, tokenizer, init_from)
-    depends = {"text": fingerprint([[split.fingerprint, split.checksums] for split in splits]), **origin}
+    text, tokenizer, fresh, asked, depends = world.attempt(
+        lambda: opened(tokens, model, train, init_from, objective or ObjectiveSettings())
+    )
 
     def write(folder: Path, trained: Any) -> None:
         folder.mkdir(exist_ok=True)
@@ -76,9 +87,41 @@ def pretrain_tokens(
 
     files = ModelFiles(write, load_model)
     if not isinstance(fresh, nn.Module):
-        return count.pretrain(cast(count.Counted, fresh), text, train, out, files, depends=depends, quiet=quiet)
+        counted = cast(count.Counted, fresh)
+
+        def by_counting() -> dict[str, Any]:
+            return asdict(count.pretrain(counted, text, train, out, files, depends=depends, quiet=quiet))
+
+        return Summary(**world.lead(by_counting, world.patient))
     flops = count_costs(fresh, train.length).flops_training
-    return training.pretrain(fresh, text, train, out, files, depends=depends, flops_per_token=flops, quiet=quiet)
+    chosen = world.attempt(lambda: choose(asked, fresh, tokenizer, train.seed))
+    return training.pretrain(
+        fresh, text, train, out, files, depends=depends, flops_per_token=flops, objective=chosen, quiet=quiet,
+        world=world,
+    )  # fmt: skip
+
+
+def opened(
+    tokens: Path, model: ModelSettings, train: TrainSettings, init_from: str | None, asked: ObjectiveSettings
+) -> tuple[Text, Tokenizer, Storable, ObjectiveSettings, dict[str, Any]]:
+    """All that training needs: text, tokenizer, model, objective, and what these are as a JSON-like tree."""
+    splits = [Tokens.open(tokens, "train"), Tokens.open(tokens, "validation")]
+    text = Text(splits[0], splits[1] if len(splits[1]) > 1 else None)
+    tokenizer = Tokenizer.load(tokens / TOKENIZER)
+    fresh, origin = begin(fitting(model, asked), train, splits[0].vocab_size, tokenizer, init_from)
+    asked = settled(asked, fresh.kind, heads(fresh))
+    depends = {"text": fingerprint([[split.fingerprint, split.checksums] for split in splits]), **origin}
+    if asked != ObjectiveSettings(name="next-token"):  # which runs of earlier versions do not name
+        depends["objective"] = to_tree(asked)
+    return text, tokenizer, fresh, asked, depends
+
+
+def fitting(model: ModelSettings, objective: ObjectiveSettings) -> ModelSettings:
+    """The model with the further heads that the objective trains and no others, where the settings leave it open."""
+    family = cast(Family, part(FAMILIES, model.family, "FAMILY"))
+    if "next_sentence" not in family.honoured or model.next_sentence is not None:
+        return model
+    return replace(model, next_sentence=objective.name == "next-sentence")
 
 
 def begin(
@@ -115,11 +158,14 @@ def show(summary: Summary) -> None:
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     rows = [("model", summary.model), ("parameters", f"{summary.parameters:,}")]
     if summary.loss is not None:
-        rows.append(("last training loss", f"{summary.loss:.4f} nats per token"))
+        rows.append(("last training loss", f"{summary.loss:.4f} {UNIT.get(summary.objective, MIXED)}"))
     if summary.validation_loss is not None:
-        perplexity = math.exp(min(summary.validation_loss, 700.0))
-        found = f"{summary.validation_loss:.4f} nats per token, perplexity {perplexity:,.2f}"
+        found = f"{summary.validation_loss:.4f} {UNIT.get(summary.objective, MIXED)}"
+        if summary.objective == "next_token":
+            found += f", perplexity {math.exp(min(summary.validation_loss, 700.0)):,.2f}"
         rows.append(("validation loss", f"{found} (best, at step {summary.best_step:,})"))
+    accuracies = {name: value for name, value in summary.metrics.items() if not name.startswith("validation_")}
+    rows += [(name.replace("_", " "), f"{100 * value:.1f} %") for name, value in accuracies.items()]
     speed = f"{quantity(summary.tokens_per_second)} tokens/s"
     rows += [
         ("steps", f"{summary.steps:,} ({ENDED[summary.ended]}), {summary.tokens:,} tokens"),
@@ -130,9 +176,20 @@ def show(summary: Summary) -> None:
         table.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(table)
-    print(f'next: nextword generate {summary.model} "Once upon a time"')
+    print(f"next: {NEXT.get(summary.objective, NEXT['next_token'])}".format(model=summary.model))
 
 
+UNIT = dict.fromkeys(("next_token", "infill", "prefix", "spans"), "nats per token")
+UNIT["masked"] = "nats per hidden token"
+MIXED = "(the sum of the objective's weighted means)"
+NEXT = {  # objective -> the command to type
+    "next_token": 'nextword generate {model} "Once upon a time"',
+    "masked": "nextword evaluate {model} --tokens TOKENS",
+    "masked + next_sentence": "nextword evaluate {model} --tokens TOKENS",
+    "generator + replaced_token": "nextword evaluate {model} --tokens TOKENS",
+    "spans": "nextword evaluate {model} --tokens TOKENS",
+    "prefix": "nextword evaluate {model} --tokens TOKENS",
+}
 ENDED = {
     "finished": "all",
     "patience": "stopped early: the validation loss got no better",

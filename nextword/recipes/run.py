@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nextword.assembly.folder import load
+from nextword.core.distributed import ALONE, World, joined
+from nextword.core.errors import Elsewhere, NextwordError
 from nextword.core.files import write_atomic, write_json
 from nextword.core.progress import duration, quantity
 from nextword.core.settings import to_tree
@@ -31,13 +34,30 @@ from nextword.train.lock import only_one
 from nextword.train.settings import TrainSettings
 
 INTERRUPTED = 130
+TRAIN = "train"  # what process 0 says to the others; a number is the status with which all end
 
 
 def main(settings: RunSettings) -> int:
     """Runs the recipe's stages and writes the report; 130 after Ctrl-C, with all work saved."""
-    out = settings.out or Path("runs") / settings.name
+    with joined() as world:
+        if not world.first:
+            return follow(settings, world)
+        status = NextwordError.exit_code
+        try:
+            status = life(settings, world)
+        except NextwordError as error:
+            status = error.exit_code
+            raise
+        finally:
+            world.share(status, world.patient)
+        return status
+
+
+def life(settings: RunSettings, world: World) -> int:
+    """All stages, by process 0 of those that torchrun started, or by the only one."""
+    out = place(settings)
     ledger = Ledger(out, settings.name)
-    plan = stages(settings, out)
+    plan = stages(settings, out, world)
     if settings.dry_run:
         forecast.show(settings, out, ledger.plan(plan))
         return 0
@@ -59,12 +79,26 @@ def main(settings: RunSettings) -> int:
     return 0
 
 
+def place(settings: RunSettings) -> Path:
+    """The run's folder."""
+    return settings.out or Path("runs") / settings.name
+
+
+def follow(settings: RunSettings, world: World) -> int:
+    """What the other processes do: they help to train and otherwise wait, for however long it takes."""
+    out = place(settings)
+    while (word := world.share(None, world.patient)) == TRAIN:
+        with suppress(Elsewhere):  # process 0 says what is wrong, and how it ends
+            pretrain_tokens(out / "tokens", settings.model, settings.train, out / "pretrain", quiet=True, world=world)
+    return int(word)
+
+
 def command(settings: RunSettings, out: Path) -> str:
     """What to type to go on with this run (flags that were given with it have to be given again)."""
     return shlex.join(["nextword", "run", str(settings.recipe), "--out", str(out)]) + " with the same flags"
 
 
-def stages(settings: RunSettings, out: Path) -> list[Stage]:
+def stages(settings: RunSettings, out: Path, world: World = ALONE) -> list[Stage]:
     """The stages of a run, each with all that its result depends on."""
     tokenizer, tokens, trained, model = out / "tokenizer", out / "tokens", out / "pretrain", out / "model"
     quiet = settings.quiet
@@ -77,7 +111,8 @@ def stages(settings: RunSettings, out: Path) -> list[Stage]:
         return tokenize_text(settings.text, settings.split, tokenizer, tokens, quiet=quiet)
 
     def make_model() -> dict[str, Any]:
-        summary = pretrain_tokens(tokens, settings.model, settings.train, trained, quiet=quiet)
+        world.share(TRAIN, world.patient)
+        summary = pretrain_tokens(tokens, settings.model, settings.train, trained, quiet=quiet, world=world)
         link(model, trained / "model")
         return asdict(summary)
 

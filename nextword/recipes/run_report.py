@@ -100,6 +100,7 @@ def page(ledger: Ledger) -> str:
             commands=[
                 f'nextword generate {ledger.out / "model"} "Once upon a time" --temperature 0.8',
                 f"nextword evaluate {ledger.out / 'model'} --perplexity --text FILE",
+                f"nextword verify {ledger.out / 'model'}",
                 f"nextword inspect {ledger.out / 'model'}",
             ],
         )

@@ -28,14 +28,17 @@ class Tokenizer:
     """A trained tokenizer.
 
     inner: the tokenizer of the `tokenizers` library. kind: "bpe", "wordpiece", ... bos_id, eos_id, pad_id, unk_id: the
-    ids of the control tokens, None where there is none. lossless: decode(encode(text)) == text for every text.
+    ids of the control tokens, None where there is none; cls_id, sep_id, mask_id: those of BERT, whose texts begin with
+    cls and end with sep. lossless: decode(encode(text)) == text for every text.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer, kind: str, lossless: bool, roles: Mapping[str, int | None]) -> None:
         self.inner, self.kind, self.lossless = inner, kind, lossless
         self.inner.encode_special_tokens = True  # control tokens in a text are text
-        self.bos_id, self.eos_id = roles.get("bos"), roles.get("eos")
-        self.pad_id, self.unk_id = roles.get("pad"), roles.get("unk")
+        self.pad_id, self.unk_id, self.mask_id = roles.get("pad"), roles.get("unk"), roles.get("mask")
+        self.cls_id, self.sep_id = roles.get("cls"), roles.get("sep")
+        bos, eos = roles.get("bos"), roles.get("eos")
+        self.bos_id, self.eos_id = self.cls_id if bos is None else bos, self.sep_id if eos is None else eos
 
     @classmethod
     def load(cls, folder: Path | str) -> "Tokenizer":
@@ -46,6 +49,7 @@ class Tokenizer:
     def save(self, folder: Path | str) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which Hugging Face's AutoTokenizer opens."""
         ids = {"bos": self.bos_id, "eos": self.eos_id, "pad": self.pad_id, "unk": self.unk_id}
+        ids |= {"cls": self.cls_id, "sep": self.sep_id, "mask": self.mask_id}
         roles = {role: None if number is None else self.token(number) for role, number in ids.items()}
         ours = {"kind": self.kind, "lossless": "any text" if self.lossless else "no"}
         files.write(Path(folder), self.inner, roles, ours)
@@ -114,6 +118,11 @@ class Tokenizer:
             waits=lambda number: self.byte_fallback and BYTE_TOKEN.fullmatch(self.token(number)) is not None,
             silent=lambda number: number in self.specials or not self.token(number),
         )
+
+    def special_id(self, name: str) -> int | None:
+        """The id of the special token of that name; None where there is none (or it is an ordinary one)."""
+        number: int | None = self.inner.token_to_id(name)
+        return number if number in self.specials else None
 
     def token(self, number: int) -> str:
         """The token as the vocabulary writes it ("Ġthe", "##ing", "▁the"); "" for an id without a token."""

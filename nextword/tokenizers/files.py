@@ -14,10 +14,10 @@ import tokenizers
 
 from nextword.core.errors import DataError
 from nextword.core.files import read_json, write_atomic, write_json
-from nextword.tokenizers.kind import END
+from nextword.tokenizers.names import END
 
 TOKENIZER, CONFIG, MAP, MODEL = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json"
-ROLES = ("bos", "eos", "pad", "unk")
+ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
 LIMIT_BYTES = 256 << 20  # the largest public vocabularies have about 40 MB of JSON
 NO_LIMIT = int(1e30)  # what Hugging Face writes for a tokenizer without a longest text
 OURS = "nextword"  # the key of our own facts in tokenizer_config.json

@@ -14,10 +14,10 @@ from tokenizers import normalizers
 
 from nextword.core.errors import DataError, SettingsError
 from nextword.core.registry import part
+from nextword.tokenizers import names, purpose
 from nextword.tokenizers.settings import KINDS, TokenizerSettings
 
-END = "<|endoftext|>"  # ends every document, and stands before a text whose first token is to be scored
-UNKNOWN = "<unk>"  # what a closed vocabulary has not seen
+END, UNKNOWN = names.END, names.UNKNOWN
 SUBWORD_VOCAB_SIZE = 4096  # of bpe, wordpiece and unigram when none is asked for
 
 Lossless = Literal["any text", "its own characters", "no"]
@@ -66,7 +66,8 @@ def most_frequent(counts: Counter[str], least: int) -> list[str]:
 
 def too_large(settings: TokenizerSettings, wanted: int, largest: int) -> DataError:
     """The error for a vocabulary that the corpus does not fill."""
-    least = settings.min_frequency
+    least, more = settings.min_frequency, len(purpose.added(settings))
+    wanted, largest = wanted + more, largest + more
     seen = f" that occur at least {least} times" if least and least > 1 else ""
     return DataError(
         f"a {settings.kind} vocabulary of {wanted} tokens is larger than this corpus allows: it gives {largest}{seen}; "
@@ -76,6 +77,9 @@ def too_large(settings: TokenizerSettings, wanted: int, largest: int) -> DataErr
 
 def too_small(settings: TokenizerSettings, wanted: int, smallest: int, why: str) -> SettingsError:
     """The error for a vocabulary that does not hold what it must."""
+    more = len(purpose.added(settings))
+    wanted, smallest = wanted + more, smallest + more
+    why += f" and {more} special tokens" if more else ""
     return SettingsError(
         f"a {settings.kind} vocabulary of {wanted} tokens is too small: {why} need {smallest}; "
         f"use --tokenizer.vocab-size={smallest} or more"

@@ -1,11 +1,13 @@
 """Learning a tokenizer from texts: reads them as a stream, the same texts give the same tokenizer."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from nextword.core.errors import DataError, NextwordError, SettingsError
 from nextword.core.progress import Progress
 from nextword.tokenizers.base import Tokenizer, check_unicode
-from nextword.tokenizers.kind import END, UNKNOWN, find
+from nextword.tokenizers.kind import find
+from nextword.tokenizers.purpose import added, dress, roles
 from nextword.tokenizers.settings import TokenizerSettings
 
 
@@ -32,16 +34,23 @@ def train(
     counted = Counted(texts, characters, quiet)
     nothing = DataError("there is no text to train a tokenizer on: no document, or only empty ones")
     try:
-        inner = kind.train(settings, counted)
+        inner = kind.train(less(settings), counted)
     except NextwordError:
         if counted.complete and not counted.characters:
             raise nothing from None
         raise
     if not counted.characters:
         raise nothing
-    end, unknown = inner.token_to_id(END), inner.token_to_id(UNKNOWN)
-    roles = {"bos": end, "eos": end, "pad": end, "unk": unknown}
-    return Tokenizer(inner, settings.kind, kind.lossless == "any text" and not settings.lowercase, roles)
+    inner = dress(inner, settings)
+    lossless = kind.lossless == "any text" and not settings.lowercase
+    return Tokenizer(inner, settings.kind, lossless, roles(settings, inner))
+
+
+def less(settings: TokenizerSettings) -> TokenizerSettings:
+    """The settings with room left in the vocabulary for the special tokens that are added behind it."""
+    if settings.vocab_size is None:
+        return settings
+    return replace(settings, vocab_size=max(settings.vocab_size - len(added(settings)), 2))
 
 
 class Counted:

@@ -2,8 +2,9 @@
 
 `checkpoints/step-00000100/` holds `model/` (a Hugging Face folder, usable as it is), `state.safetensors` (fp32 masters,
 the optimizer's means, random number generators) and `state.json` (counts, place in the data, length of the log, and the
-SHA-256 of every file). A folder is written under another name, flushed to the disk and renamed; `find_good` believes
-one only when every checksum is right, and otherwise goes to the one before.
+SHA-256 of every file); several processes write a state file each (`train/parallel/parts.py`). A folder is written
+under another name, flushed to the disk and renamed; `find_good` believes one only when every checksum is right, and
+otherwise goes to the one before.
 """
 
 import shutil
@@ -35,14 +36,25 @@ def write(out: Path, counts: Mapping[str, Any], image: Image, write_model: Calla
     """
     path = out / FOLDER / name_of(counts["step"])
     with atomic_folder(path) as folder:
-        write_model(folder / MODEL)
-        sums = {TENSORS: image.write(folder / TENSORS)}
-        sums |= {f"{MODEL}/{file.name}": sha256(file) for file in sorted((folder / MODEL).iterdir())}
-        content = {"counts": dict(counts), "files": sums}
-        write_json(folder / STATE, content | {"checksum": fingerprint(content)})
+        write_rest(folder, counts, {TENSORS: image.write(folder / TENSORS)}, write_model)
+    forget_old(out, keep)
+    return path
+
+
+def write_rest(
+    folder: Path, counts: Mapping[str, Any], sums: Mapping[str, str], write_model: Callable[[Path], None]
+) -> None:
+    """Adds the model, the counts and all checksums to a folder in which the tensors are."""
+    write_model(folder / MODEL)
+    models = {f"{MODEL}/{file.name}": sha256(file) for file in sorted((folder / MODEL).iterdir())}
+    content = {"counts": dict(counts), "files": {**sums, **models}}
+    write_json(folder / STATE, content | {"checksum": fingerprint(content)})
+
+
+def forget_old(out: Path, keep: int) -> None:
+    """Removes all but the newest `keep` checkpoints."""
     for old in all_of(out)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
-    return path
 
 
 def read(path: Path) -> dict[str, Any]:

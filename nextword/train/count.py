@@ -17,6 +17,7 @@ from nextword.core.log import StepLog
 from nextword.core.meter import peak_memory
 from nextword.data.stream import TokenRow
 from nextword.models.base import LanguageModel
+from nextword.objectives.next_token import NextToken
 from nextword.train import folder
 from nextword.train.lock import only_one
 from nextword.train.pretrain import ModelFiles, Text, say
@@ -65,8 +66,9 @@ def pretrain(
         began = time.perf_counter()
         model.count(text.train)
         seconds = round(time.perf_counter() - began, 3)
+        measured = settings.length, settings.eval_tokens, 16
         losses = [
-            None if tokens is None else Validation(tokens, settings.length, settings.eval_tokens, 16).loss(model, CPU)
+            None if tokens is None else Validation(tokens, NextToken(), *measured).loss(model, CPU)
             for tokens in (text.train, text.validation)
         ]
         with atomic_folder(out / folder.MODEL) as place:

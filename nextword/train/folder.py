@@ -14,7 +14,7 @@ model that no settings file describes.
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ import torch
 
 from nextword.core.device import choose as choose_device
 from nextword.core.device import describe
+from nextword.core.distributed import ALONE, World
 from nextword.core.errors import CheckpointError, SettingsError
 from nextword.core.files import PARTIAL, finish_swap, read_json, write_json
 from nextword.core.settings import to_tree
 from nextword.train import lock
+from nextword.train.parallel.choose import threads_of
 from nextword.train.precision import choose as choose_precision
 from nextword.train.settings import TrainSettings
 
@@ -43,9 +45,16 @@ class Resolved:
     device: str
     threads: int
     processor: str
+    processes: int = 1
 
 
-def begin(out: Path, depends: Mapping[str, Any], settings: TrainSettings, resolve: Callable[[], Resolved]) -> Resolved:
+def begin(
+    out: Path,
+    depends: Mapping[str, Any],
+    settings: TrainSettings,
+    resolve: Callable[[], Resolved],
+    world: World = ALONE,
+) -> Resolved:
     """Begins a run in `out`, or checks that the one there is the one asked for; what was resolved when it began.
 
     depends: a JSON-like tree of all that the run's result depends on (text, model, settings).
@@ -61,7 +70,7 @@ def begin(out: Path, depends: Mapping[str, Any], settings: TrainSettings, resolv
         except (KeyError, TypeError):
             raise CheckpointError(f"{path} describes no training run; choose another --out") from None
         refuse_differences(out, known, wanted)
-        return resolved
+        return resolved if resolved.processes == world.size else spread(resolved, settings, world)
     if any(entry.name != lock.NAME for entry in out.iterdir()):
         raise SettingsError(f"{out} is not empty and holds no training run; choose another --out")
     resolved = resolve()
@@ -81,13 +90,19 @@ def tidy(out: Path) -> None:
             left.unlink(missing_ok=True)
 
 
-def resolve(settings: TrainSettings) -> Resolved:
+def resolve(settings: TrainSettings, world: World = ALONE) -> Resolved:
     """Chooses threads, device and precision; measures where the settings say "auto"."""
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    torch.set_num_threads(threads_of(world) if settings.threads is None else settings.threads)
     device = choose_device(settings.device)
     choice = choose_precision(settings.precision, device)
-    return Resolved(choice.precision, choice.why, str(device), torch.get_num_threads(), describe(device))
+    threads = torch.get_num_threads()
+    return Resolved(choice.precision, choice.why, str(device), threads, describe(device), world.size)
+
+
+def spread(resolved: Resolved, settings: TrainSettings, world: World) -> Resolved:
+    """What was resolved, for another number of processes: the threads are shared out anew."""
+    threads = threads_of(world) if settings.threads is None else settings.threads
+    return replace(resolved, threads=threads, processes=world.size)
 
 
 def frozen(settings: TrainSettings) -> dict[str, Any]:
@@ -117,7 +132,10 @@ def refuse_differences(out: Path, known: Mapping[str, Any], wanted: Mapping[str,
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a finished run: losses in nats per token, memory in bytes; ended: finished, patience or time."""
+    """The figures of a finished run: losses in nats per token, memory in bytes; ended: finished, patience or time.
+
+    metrics: those of the objective, from the look that gave the best validation loss.
+    """
 
     model: str
     parameters: int
@@ -132,15 +150,19 @@ class Summary:
     device: str
     memory: int
     ended: str
+    objective: str = "next_token"
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def tokens_per_second(self) -> float:
         """Over the whole run, with evaluations and checkpoints."""
         return self.tokens / max(self.seconds, 1e-9)
 
-    def save(self, out: Path) -> None:
-        """Writes summary.json: the run is finished."""
-        write_json(out / SUMMARY, asdict(self) | {"tokens_per_second": round(self.tokens_per_second, 1)})
+    def save(self, out: Path) -> dict[str, Any]:
+        """Writes summary.json: the run is finished. Its figures."""
+        tree = asdict(self)
+        write_json(out / SUMMARY, tree | {"tokens_per_second": round(self.tokens_per_second, 1)})
+        return tree
 
 
 def finished(out: Path, settings: TrainSettings) -> Summary | None:

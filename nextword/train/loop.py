@@ -16,11 +16,14 @@ from torch import Tensor
 
 from nextword.core.errors import SettingsError, TrainingError
 from nextword.core.meter import Meter
-from nextword.data.stream import Windows, documents_of
-from nextword.models.base import Batch
+from nextword.data.labelled import Labelled
+from nextword.data.stream import documents_of
 from nextword.train.hook import Hook, Record
+from nextword.train.parallel.share import even
 from nextword.train.run import Run
 from nextword.train.schedule import Plan, factor, find
+
+ROWS = "rows"  # counted beside the predictions
 
 
 def train(run: Run, hooks: Sequence[Hook], meter: Meter, last_good: Callable[[], str]) -> None:
@@ -31,22 +34,23 @@ def train(run: Run, hooks: Sequence[Hook], meter: Meter, last_good: Callable[[],
     settings, at = run.settings, run.at
     schedule = find(settings.schedule)
     plan = Plan(settings.steps, settings.warm_steps, settings.decay, settings.floor)
-    run.model.train()
+    run.training(True)
     for hook in hooks:
         hook.start(run)
-    batches = run.batches()
+    feed = run.feed()
     meter.go()
     since = time.perf_counter()
     while not run.last:
-        batch, place = next(batches)
+        rows = settings.rows_at(at.step)
+        batch = feed.take(rows, settings.length_at(at.step), even(rows, run.world.rank, run.world.size))
         rate = settings.learning_rate * factor(schedule, at.step, plan)
         record = update(run, batch, rate)
         if not (math.isfinite(record["loss"]) and (math.isfinite(record["grad_norm"]) or run.weights.scaling)):
-            raise TrainingError(not_finite(run, batch, record) + last_good())
+            raise run.world.told(TrainingError(not_finite(run, batch, record) + last_good()))
         at.step += 1
-        at.tokens += batch.ids_BT[:, 1:].numel()
-        at.place, at.loss = place.to_json(), record["loss"]
-        meter.step(batch.ids_BT[:, 1:].numel())
+        at.tokens += record["tokens"]
+        at.place, at.loss = feed.place.to_json(), record["loss"]
+        meter.step(record["tokens"])
         now = time.perf_counter()
         at.seconds, since = at.seconds + now - since, now
         if at.step == settings.steps:
@@ -58,50 +62,77 @@ def train(run: Run, hooks: Sequence[Hook], meter: Meter, last_good: Callable[[],
         hook.end(run)
 
 
-def update(run: Run, batch: Windows, rate: float) -> Record:
+def update(run: Run, batch: Labelled, rate: float) -> Record:
     """One step: the gradient of the batch's mean loss, clipped; then the optimizer's update with learning rate `rate`.
 
     The weights stay as they are when loss or gradient is not finite.
     """
-    loss = gradients(run, Batch(batch.ids_BT.to(run.device, non_blocking=True)))
+    parts: dict[str, float] = {}
+    loss = gradients(run, batch, parts)
     grads = run.weights.gradients()
-    norm = torch.nn.utils.get_total_norm(grads)
+    norm = run.weights.norm(grads)
     if run.settings.clip > 0:
         torch._foreach_mul_(grads, torch.clamp(run.settings.clip / (norm + 1e-6), max=1.0))
-    record = {"step": run.at.step + 1, "loss": loss.item(), "learning_rate": rate, "grad_norm": norm.item()}
+    whole, tokens, *means = run.world.total([loss.item(), batch.tokens, *parts.values()])
+    record = {"step": run.at.step + 1, "loss": whole, "learning_rate": rate, "grad_norm": norm.item()}
+    record |= dict(zip(parts, means, strict=True)) | {"tokens": int(tokens)}
     run.settle()
     run.weights.adjust_scale(record["grad_norm"])
     if math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"]):
         run.optimizer.step(rate)
+        if run.average is not None:
+            run.average.update(run.at.step)
     run.weights.publish()
     return record
 
 
-def gradients(run: Run, batch: Batch) -> Tensor:
-    """Adds up the gradients of the batch's parts in the masters; the batch's loss."""
-    rows, whole = run.settings.micro_rows, batch.ids_BT.shape[0]
-    if rows < whole and not run.objective.additive:
-        raise SettingsError("this objective needs its whole batch at once: leave train.micro_batch out")
-    counts = run.objective.counts(batch)
+def gradients(run: Run, batch: Labelled, parts: dict[str, float] | None = None) -> Tensor:
+    """Adds up the gradients of the batch's parts in the masters; the batch's loss. `parts` gets each term's mean.
+
+    Where several processes share a batch, `batch` holds this one's rows: each sum is divided by the number of
+    predictions in the whole batch, and loss and means are this process's share of it.
+    """
+    rows = batch.rows
+    if (run.settings.micro_rows < rows or run.world.several) and not run.objective.additive:
+        raise SettingsError("this objective needs its whole batch at once: leave train.micro_batch and torchrun out")
+    counts = run.world.counts({**run.objective.counts(batch), ROWS: rows})
+    pieces = pieces_of(rows, counts.pop(ROWS), run.settings.micro_rows, run.world.size)
     loss = torch.zeros((), device=run.device)
-    for start in range(0, whole, rows):
-        terms = run.objective(run.model, part(batch, start, start + rows))
+    means: dict[str, Tensor] = {}
+    for number, (start, stop) in enumerate(pieces, 1):
+        piece = batch.part(start, stop or 1).to(run.device)
+        terms = run.weights.call(lambda model, piece=piece: run.objective(model, piece))
+        if not stop:
+            terms = {name: term._replace(total=term.total * 0) for name, term in terms.items()}
         share = sum(term.total * (term.weight / max(counts[name], 1)) for name, term in terms.items())
-        run.weights.backward(share)
+        run.weights.backward(share, last=number == len(pieces))
         loss += share.detach()
+        for name, term in terms.items():
+            means[name] = means.get(name, 0) + term.total.detach() / max(counts[name], 1)
+    if parts is not None and len(means) > 1:
+        parts |= {f"loss_{name}": value.item() for name, value in means.items()}
     return loss
 
 
-def part(batch: Batch, start: int, stop: int) -> Batch:
-    """Some rows of a batch."""
-    return Batch(batch.ids_BT[start:stop], None if batch.mask_BT is None else batch.mask_BT[start:stop])
+def pieces_of(rows: int, whole: int, at_once: int, size: int) -> list[tuple[int, int]]:
+    """(start, stop) of the parts of this process's rows: as many on each of the `size` processes that share `whole`.
+
+    A process that has a row less may get an empty part, for which it computes a row that counts nothing.
+
+    >>> pieces_of(5, 5, 2, 1), pieces_of(3, 7, 3, 2)
+    ([(0, 2), (2, 4), (4, 5)], [(0, 3), (0, 0)])
+    """
+    found = [(start, min(start + at_once, rows)) for start in range(0, rows, at_once)]
+    most = -(-whole // size)
+    return found + [(0, 0)] * (-(-most // at_once) - len(found))
 
 
-def not_finite(run: Run, batch: Windows, record: Record) -> str:
+def not_finite(run: Run, batch: Labelled, record: Record) -> str:
     """What went wrong, where, and what may help."""
+    spans = [(start, stop) for part in run.world.gather(batch.spans) for start, stop in part]
     what = "loss" if not math.isfinite(record["loss"]) else "gradient"
     return (
         f"the {what} of step {record['step']} is not finite (loss {record['loss']:.4g}, gradient norm "
-        f"{record['grad_norm']:.4g}); its rows came from {documents_of(run.tokens, batch)}; try a lower "
+        f"{record['grad_norm']:.4g}); its rows came from {documents_of(run.tokens, spans)}; try a lower "
         "--train.learning_rate, a longer --train.warmup, or --train.precision=fp32; "
     )

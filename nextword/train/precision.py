@@ -7,8 +7,11 @@ range besides: the loss is multiplied by a scale that keeps gradients from vanis
 doubles after `GROWTH_STEPS` good steps. In fp32 the weights are their own masters.
 """
 
+import copy
 import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +22,7 @@ from nextword.core.errors import SettingsError
 FASTER = 1.5  # bf16 products must be this many times faster than fp32 ones to be worth the other costs of bf16
 FIRST_SCALE = 2.0**16
 GROWTH_STEPS = 1000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,28 +45,40 @@ def choose(wanted: str, device: torch.device) -> Choice:
 
 
 class Weights:
-    """A model's trainable weights with their masters.
+    """A model's trainable weights with their masters; `together`: the model with what is trained beside it.
 
-    `masters`: fp32 tensors by name, which the optimizer owns; in fp32 they are the model's own parameters.
+    `masters`: fp32 tensors by name, which the optimizer owns; in fp32 they are the model's own parameters. Subclasses
+    in `train/parallel/` share the work among processes; whoever trains sees no difference.
     """
 
-    def __init__(self, model: nn.Module, precision: str) -> None:
-        self.parameters = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+    def __init__(self, model: nn.Module, precision: str, together: nn.Module | None = None) -> None:
+        self.model, self.together = model, model if together is None else together
         self.low = precision != "fp32"
         self.scale = FIRST_SCALE if precision == "fp16" else 1.0
         self.scaling = precision == "fp16"
         self.good_steps = 0
+        self.parameters: dict[str, Tensor] = {}
+        self.masters: dict[str, Tensor] = {}
+        self.adopt(DTYPES[precision])
+
+    def adopt(self, dtype: torch.dtype) -> None:
+        """Takes the model's weights over: masters of them, and the model's own in `dtype`."""
+        self.parameters = {name: tensor for name, tensor in self.together.named_parameters() if tensor.requires_grad}
         if self.low:
             self.masters = {
                 name: tensor.detach().to(torch.float32, copy=True) for name, tensor in self.parameters.items()
             }
-        for tensor in model.parameters():
-            tensor.data = tensor.data.to(DTYPES[precision], copy=True)  # into memory of our own, aligned as ever
+        for tensor in self.together.parameters():
+            tensor.data = tensor.data.to(dtype, copy=True)  # into memory of our own, aligned as ever
         if not self.low:
             self.masters = dict(self.parameters)
 
-    def backward(self, loss: Tensor) -> None:
-        """Adds the gradient of `loss` (times the scale) to the masters' gradients."""
+    def call(self, work: Callable[[nn.Module], T]) -> T:
+        """What `work` makes of the model; whatever reads the weights goes through here."""
+        return work(self.model)
+
+    def backward(self, loss: Tensor, last: bool = True) -> None:
+        """Adds the gradient of `loss` (times the scale) to the masters' gradients. last: the batch ends with it."""
         (loss * self.scale if self.scaling else loss).backward()
         if not self.low:
             return
@@ -83,6 +99,10 @@ class Weights:
             torch._foreach_mul_(found, 1 / self.scale)
         return found
 
+    def norm(self, gradients: list[Tensor]) -> Tensor:
+        """The norm of all gradients together."""
+        return torch.nn.utils.get_total_norm(gradients)
+
     def adjust_scale(self, norm: float) -> None:
         """fp16: halves the scale when the gradient's norm is not finite (out of range); doubles it in good times."""
         if not self.scaling:
@@ -101,3 +121,23 @@ class Weights:
             torch._foreach_copy_(list(self.parameters.values()), list(self.masters.values()))
         for tensor in self.masters.values():
             tensor.grad = None
+
+    def plain(self) -> nn.Module:
+        """A copy of the model on the CPU, to save from; its values may be old."""
+        return copy.deepcopy(self.model).to("cpu")
+
+    def whole(self) -> Iterable[tuple[str, Tensor]]:
+        """Every tensor of the model by name, in the order of its `state_dict`."""
+        return self.model.state_dict().items()
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Puts the values of another model of the same shapes in place of the model's."""
+        self.model.load_state_dict(state)
+
+    def written(self, tensor: Tensor) -> Tensor | None:
+        """What this process writes of a tensor shaped like a master, or of a number: here all of it."""
+        return tensor
+
+    def held(self, rows: int) -> slice:
+        """Which of so many rows of a master this process holds: here all of them."""
+        return slice(0, rows)

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,15 +16,19 @@ import torch
 from torch import nn
 
 from nextword.core.device import peak_rate
-from nextword.core.errors import SettingsError
+from nextword.core.distributed import ALONE, World
+from nextword.core.errors import Elsewhere, SettingsError
 from nextword.core.files import atomic_folder
 from nextword.core.log import StepLog
 from nextword.core.meter import Meter, peak_memory
 from nextword.core.progress import Progress
-from nextword.data.stream import TokenRow, check_length
+from nextword.core.settings import to_tree
+from nextword.data.feed import open_source
+from nextword.data.stream import Place, TokenRow
 from nextword.models.base import LanguageModel, fits
+from nextword.objectives.base import Objective
 from nextword.objectives.next_token import NextToken
-from nextword.train import checkpoint, folder
+from nextword.train import blocks, checkpoint, folder
 from nextword.train.hook import Hook
 from nextword.train.hooks.evaluate import Evaluate
 from nextword.train.hooks.limits import Limits
@@ -35,12 +39,16 @@ from nextword.train.interrupt import Wish, listening
 from nextword.train.lock import only_one
 from nextword.train.loop import train
 from nextword.train.optimizer import find as find_optimizer
-from nextword.train.precision import Weights
+from nextword.train.parallel import choose
+from nextword.train.parallel.agreement import check_same
+from nextword.train.parallel.choose import device_of
 from nextword.train.run import Run
-from nextword.train.saver import Saver
+from nextword.train.saver import Saver, Snapshot
 from nextword.train.schedule import find as find_schedule
 from nextword.train.settings import TrainSettings
 from nextword.train.validation import Validation
+
+INTERRUPTED = 130  # what the command line exits with after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -74,47 +82,86 @@ def pretrain(
     *,
     depends: Mapping[str, Any],
     flops_per_token: float,
+    objective: Objective | None = None,
     quiet: bool = False,
+    world: World = ALONE,
 ) -> folder.Summary:
     """Trains `model` (fresh, or the one to go on from) on `text` into the folder `out`; the figures at the end.
 
     depends: a JSON-like tree of what the result depends on besides `settings`; a run in `out` that was begun with
-    another is refused. flops_per_token: of one training step, for the MFU.
+    another is refused. flops_per_token: of one training step, for the MFU. objective: what is minimised, the next
+    token if left out. world: the processes that train together, all of which call this with the same arguments.
     Raises KeyboardInterrupt after Ctrl-C, once everything is saved.
     """
-    check(model, text, settings)
-    with only_one(out):
-        depends = {**depends, "train": folder.frozen(settings)}
-        resolved = folder.begin(out, depends, settings, lambda: folder.resolve(settings))
-        done = folder.finished(out, settings)
-        if done is not None:
+    quiet, wanted = quiet or not world.first, objective or NextToken()
+    world.attempt(lambda: check(model, text, settings, wanted, world))
+    everything = folder.flatten({**depends, "train": to_tree(settings)})
+    check_same(world, everything, {"the text": text.train, "the validation text": text.validation})
+    with ExitStack() as stack:
+
+        def begin() -> dict[str, Any]:
+            stack.enter_context(only_one(out))
+            return look(out, {**depends, "train": folder.frozen(settings)}, settings, world)
+
+        seen = world.lead(begin)
+        resolved = folder.Resolved(**seen["resolved"])
+        if seen["done"] is not None:
+            done = folder.Summary(**seen["done"])
             say(f"{out} is finished ({done.steps:,} steps, ended: {done.ended}); nothing to do", quiet)
             return done
         torch.set_num_threads(resolved.threads)
-        device = torch.device(resolved.device)
+        device = world.attempt(lambda: device_of(resolved.device, world))
         deterministic(device)
-        say(f"{resolved.precision} on {resolved.processor} ({resolved.why})", quiet)
-        run = assemble(model.to(device), text, settings, resolved.precision)
-        found = checkpoint.find_good(out, say)
-        if found is not None:
-            path, counts = found
-            run.restore(cast(nn.Module, files.read(path / checkpoint.MODEL)), path / checkpoint.TENSORS, counts)
-            if run.at.ended == "time" and run.at.seconds < settings.max_seconds:
-                run.at.ended = None
+        say(f"{resolved.precision} on {resolved.processor} ({resolved.why}){crowd(settings, world)}", quiet)
+        run = world.attempt(lambda: assemble(model, text, settings, resolved.precision, wanted, world, device))
+        if seen["found"] is not None:
+            world.attempt(lambda: go_on(run, out, files, *seen["found"]))
             say(f"goes on from step {run.at.step:,} of {settings.steps:,}", quiet)
-        elif checkpoint.all_of(out):
-            say("no checkpoint is whole: training begins anew")
-        meter = Meter(flops_per_token, peak_rate(resolved.precision, device), device)
+        meter = Meter(flops_per_token, peak_rate(resolved.precision, device) * world.size, device)
         sit(run, text, out, files, meter, quiet)
         if run.at.ended is None:
+            if not world.first:
+                raise Elsewhere(INTERRUPTED)
             say(f"stopped and saved at step {run.at.step:,} in {out}; the same command goes on from there")
             raise KeyboardInterrupt
         return finish(run, out, files, resolved)
 
 
-def check(model: nn.Module, text: Text, settings: TrainSettings) -> None:
+def look(out: Path, depends: Mapping[str, Any], settings: TrainSettings, world: World) -> dict[str, Any]:
+    """What there is in `out`, as a JSON-like tree: what was resolved, a finished run's figures, a checkpoint."""
+    resolved = folder.begin(out, depends, settings, lambda: folder.resolve(settings, world), world)
+    done = folder.finished(out, settings)
+    found = checkpoint.find_good(out, say) if done is None else None
+    if done is None and found is None and checkpoint.all_of(out):
+        say("no checkpoint is whole: training begins anew")
+    return {
+        "resolved": asdict(resolved),
+        "done": None if done is None else asdict(done),
+        "found": None if found is None else [found[0].name, found[1]],
+    }
+
+
+def go_on(run: Run, out: Path, files: ModelFiles, name: str, counts: Mapping[str, Any]) -> None:
+    """Puts the checkpoint called `name` into the run."""
+    path = out / checkpoint.FOLDER / name
+    run.restore(cast(nn.Module, files.read(path / checkpoint.MODEL)), path / checkpoint.TENSORS, counts)
+    if run.at.ended == "time" and run.at.seconds < run.settings.max_seconds:
+        run.at.ended = None
+
+
+def crowd(settings: TrainSettings, world: World) -> str:
+    """How many processes train, and how they share the work; nothing of a single one."""
+    return f", {world.size} processes ({settings.parallel or 'ddp'})" if world.several else ""
+
+
+def check(model: nn.Module, text: Text, settings: TrainSettings, objective: Objective, world: World = ALONE) -> None:
     """Refuses what cannot work, before anything is written."""
-    check_length(text.train, settings.length)
+    choose.check(settings, objective.extra is not None, world)
+    blocks.check(model, settings)
+    open_source(text.train, objective.form, settings.length, Place(settings.seed))
+    shortest = settings.length_at(0)
+    if shortest < settings.length:
+        objective.form.room(shortest)
     find_schedule(settings.schedule)
     find_optimizer(settings.optimizer)
     if not fits(model, settings.length):
@@ -132,24 +179,41 @@ def deterministic(device: torch.device) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def assemble(model: nn.Module, text: Text, settings: TrainSettings, precision: str) -> Run:
-    """A run at its beginning."""
-    torch.manual_seed(settings.seed)  # for dropout; the weights and the data have generators of their own
-    weights = Weights(model, precision)
+def assemble(
+    model: nn.Module,
+    text: Text,
+    settings: TrainSettings,
+    precision: str,
+    objective: Objective | None = None,
+    world: World = ALONE,
+    device: torch.device | None = None,
+) -> Run:
+    """A run at its beginning, on `device` (None: where the model is)."""
+    objective = objective or NextToken()
+    device = next(model.parameters()).device if device is None else device
+    torch.manual_seed(settings.seed + world.rank)  # for dropout; the weights and the data have generators of their own
+    together = model
+    if objective.extra is not None:
+        together = nn.ModuleDict({"model": model, "beside": objective.extra})
+    if settings.recompute:
+        blocks.recompute(together)
+    if settings.compile and (why := blocks.compile_blocks(together, device)) is not None:
+        say(f"train.compile has no effect: {why}", not world.first)
+    weights = choose.weights_for(model, together, precision, settings, world, device)
     optimizer = find_optimizer(settings.optimizer)(weights.masters, settings)
-    return Run(model, weights, optimizer, NextToken(), text.train, settings)
+    return Run(model, weights, optimizer, objective, text.train, settings, world)
 
 
 def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet: bool) -> None:
     """One sitting: trains until the run ends or is interrupted, and waits until all is saved."""
-    settings = run.settings
+    settings, speaks = run.settings, run.world.first
     with ExitStack() as stack:
         wish = stack.enter_context(listening())
-        log = stack.enter_context(StepLog(out / folder.LOG, run.at.log_bytes))
-        saver = stack.enter_context(Saver(out, files.write, settings.keep))
+        saver = stack.enter_context(Saver(out, files.write, settings.keep, run.world))
         line = Progress("pretrain", settings.steps, "steps", start=run.at.step, quiet=quiet)
         stack.enter_context(line)
-        hooks = make_hooks(settings, text, wish, log, saver, line, meter)
+        log = stack.enter_context(StepLog(out / folder.LOG, run.at.log_bytes)) if speaks else None
+        hooks = make_hooks(run, text, wish, log, saver, line, meter)
 
         def last_good() -> str:
             path = saver.last()
@@ -159,14 +223,16 @@ def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet:
 
 
 def make_hooks(
-    settings: TrainSettings, text: Text, wish: Wish, log: StepLog, saver: Saver, line: Progress, meter: Meter
+    run: Run, text: Text, wish: Wish, log: StepLog | None, saver: Saver, line: Progress, meter: Meter
 ) -> list[Hook]:
-    """The hooks of a run, in the order in which they act after a step."""
+    """The hooks of a run, in the order in which they act after a step; no log where another process writes it."""
+    settings = run.settings
     hooks: list[Hook] = [Limits(settings.max_seconds, wish)]
     if text.validation is not None and settings.eval_every:
-        look = Validation(text.validation, settings.length, settings.eval_tokens, settings.micro_rows)
+        look = Validation(text.validation, run.objective, settings.length, settings.eval_tokens, settings.micro_rows)
         hooks.append(Evaluate(look, settings.eval_every, settings.patience, meter))
-    hooks.append(Log(log, meter, settings.checkpoint_every))
+    if log is not None:
+        hooks.append(Log(log, meter, settings.checkpoint_every))
     hooks.append(Save(saver, settings.checkpoint_every, meter))
     hooks.append(Show(line, meter))
     return hooks
@@ -174,12 +240,16 @@ def make_hooks(
 
 def finish(run: Run, out: Path, files: ModelFiles, resolved: folder.Resolved) -> folder.Summary:
     """Writes the finished model (the best one where validation chose it) and the summary."""
-    at = run.at
-    with atomic_folder(out / folder.MODEL) as place:
-        if at.best_loss is not None:
-            shutil.copytree(out / folder.BEST, place, dirs_exist_ok=True)
-        else:
-            files.write(place, run.model)
+    at, last = run.at, Snapshot()
+    if at.best_loss is None:
+        with run.averaged():
+            last.take(run)
+    if run.world.first:
+        with atomic_folder(out / folder.MODEL) as place:
+            if at.best_loss is not None:
+                shutil.copytree(out / folder.BEST, place, dirs_exist_ok=True)
+            else:
+                files.write(place, last.model)
     summary = folder.Summary(
         model=str(out / folder.MODEL),
         parameters=sum(tensor.numel() for tensor in run.model.parameters()),
@@ -194,6 +264,7 @@ def finish(run: Run, out: Path, files: ModelFiles, resolved: folder.Resolved) ->
         device=resolved.processor,
         memory=peak_memory(run.device),
         ended=at.ended or "",
+        objective=" + ".join(run.objective.names),
+        metrics=at.best_metrics,
     )
-    summary.save(out)
-    return summary
+    return folder.Summary(**run.world.lead(lambda: summary.save(out)))

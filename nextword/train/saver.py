@@ -1,12 +1,15 @@
 """Saving while training goes on: another thread copies the state and writes the copy.
 
+
 The forward and backward pass after a save only read what is saved; the first thing to change it is the optimizer's
 update. So the training thread goes on at once and waits, before that update, only if the copy (into buffers that are
 made once) should not be done by then. Hashing, writing and flushing to the disk happen beside the next steps. One save
 is under way at a time: a second one waits for the first.
+
+Where several processes train together, each writes its part of the state, and the model is process 0's to write; there,
+and where averaged weights take the model's place for the copy, the training thread copies by itself.
 """
 
-import copy
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,11 +20,30 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from nextword.core.distributed import ALONE, World
 from nextword.core.files import atomic_folder
 from nextword.train import checkpoint
 from nextword.train.folder import BEST
 from nextword.train.image import Image
+from nextword.train.parallel import saving
 from nextword.train.run import Run
+
+
+class Snapshot:
+    """A copy of a model on the CPU, made once and then only overwritten (on process 0; the others only help)."""
+
+    def __init__(self) -> None:
+        self.model: nn.Module | None = None
+
+    @torch.no_grad()
+    def take(self, run: Run) -> None:
+        """Copies the model's weights as they are now."""
+        if self.model is None and run.world.first:
+            self.model = run.weights.plain()
+        mine = self.model.state_dict() if self.model is not None else {}
+        for name, tensor in run.weights.whole():
+            if mine:
+                mine[name].copy_(tensor)
 
 
 class Saver:
@@ -31,11 +53,14 @@ class Saver:
     in the training thread at the next save, look (`check`) or end.
     """
 
-    def __init__(self, out: Path, write_model: Callable[[Path, nn.Module], None], keep: int) -> None:
-        self.out, self.write_model, self.keep = out, write_model, keep
+    def __init__(
+        self, out: Path, write_model: Callable[[Path, nn.Module], None], keep: int, world: World = ALONE
+    ) -> None:
+        self.out, self.write_model, self.keep, self.world = out, write_model, keep, world
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.job: Future[None] | None = None
-        self.copy: nn.Module | None = None
+        self.current, self.best = Snapshot(), Snapshot()
+        self.chosen = self.current  # whose model is written as the best
         self.image: Image | None = None
 
     def __enter__(self) -> Self:
@@ -54,39 +79,50 @@ class Saver:
         Until the copy is made, `run.settle` waits for it.
         """
         self.wait()
-        tensors = run.tensors() if state else {}  # the random state is a copy already, and must be of this moment
+        if run.world.several or run.average is not None:
+            self._copy(run, run.written() if state else None, best)
+            self.job = self.thread.submit(self._write, run.to_json() if state else None, best)
+            return
+        tensors = run.written() if state else None  # the random state is a copy already, and must be of this moment
+        counts = run.to_json() if state else None
         copied = run.copied = threading.Event()
-        self.job = self.thread.submit(self._save, run.model, tensors, run.to_json() if state else None, best, copied)
+        self.job = self.thread.submit(self._copy_and_write, run, tensors, counts, best, copied)
 
-    def _save(
-        self, model: nn.Module, tensors: dict[str, Tensor], counts: dict | None, best: bool, copied: threading.Event
+    def _copy_and_write(
+        self, run: Run, tensors: dict[str, Tensor] | None, counts: dict | None, best: bool, copied: threading.Event
     ) -> None:
         try:
-            self._copy_model(model)
-            if counts is not None:
-                if self.image is None or not self.image.fits(tensors):
-                    self.image = Image(tensors)
-                self.image.take(tensors)
+            self._copy(run, tensors, best)
         finally:
             copied.set()
         self._write(counts, best)
 
-    @torch.no_grad()
-    def _copy_model(self, model: nn.Module) -> None:
-        if self.copy is None:
-            self.copy = copy.deepcopy(model).to("cpu")
-            return
-        for mine, theirs in zip(self.copy.state_dict().values(), model.state_dict().values(), strict=True):
-            mine.copy_(theirs)
+    def _copy(self, run: Run, tensors: dict[str, Tensor] | None, best: bool) -> None:
+        if tensors is not None or run.average is None:
+            self.current.take(run)
+        if best and run.average is not None:
+            with run.averaged():
+                self.best.take(run)
+        if tensors is not None:
+            if self.image is None or not self.image.fits(tensors):
+                self.image = Image(tensors)
+            self.image.take(tensors)
+        self.chosen = self.current if run.average is None else self.best
 
     def _write(self, counts: dict | None, best: bool) -> None:
-        if best:  # before the checkpoint that counts it as the best
+        if best and self.chosen.model is not None:  # before the checkpoint that counts it as the best
             with atomic_folder(self.out / BEST) as folder:
-                self.write_model(folder, self.copy)
-        if counts is not None:
-            checkpoint.write(
-                self.out, counts, self.image, lambda folder: self.write_model(folder, self.copy), self.keep
-            )
+                self.write_model(folder, self.chosen.model)
+        if counts is None:
+            return
+
+        def write_model(folder: Path) -> None:
+            self.write_model(folder, self.current.model)
+
+        if self.world.several:
+            saving.write(self.out, counts, self.image, write_model, self.keep, self.world)
+        else:
+            checkpoint.write(self.out, counts, self.image, write_model, self.keep)
 
     def check(self) -> None:
         """Raises the error of a save that has failed, if one has."""

@@ -10,14 +10,17 @@ from nextword.core.errors import SettingsError
 from nextword.core.settings import in_range
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+FIRST = 1 / 8  # of a batch or a length that grows
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PARALLEL = ("ddp", "fsdp", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How a model is trained. The defaults train a Llama of 1-20M parameters well."""
 
-    FREE: ClassVar[tuple[str, ...]] = ("max_time", "checkpoint_every", "keep")  # may change when a run is resumed
+    # may change when a run is resumed
+    FREE: ClassVar[tuple[str, ...]] = ("max_time", "checkpoint_every", "keep", "parallel", "recompute")
 
     steps: int = 1000
     "Updates of the weights."
@@ -27,6 +30,10 @@ class TrainSettings:
     "Rows computed at once; fewer than the batch saves memory and gives the same gradient. All of them if left out."
     length: int = 256
     "Tokens a row."
+    batch_warmup: int = 0
+    "Steps in which the rows of a batch grow from an eighth to all."
+    length_warmup: int = 0
+    "Steps in which rows grow from an eighth of the length to the whole."
     learning_rate: float = 1e-3
     "The highest learning rate, reached after the warm-up."
     schedule: str = "cosine"
@@ -53,6 +60,14 @@ class TrainSettings:
     "cpu, cuda, cuda:1, mps; auto: a GPU if there is one."
     threads: int | None = None
     "Threads on the CPU; all cores if left out. Kept when a run is resumed, since sums depend on it."
+    parallel: str | None = None
+    "Under torchrun: ddp (a whole model in every process; the default) or fsdp (each keeps a part of it); else none."
+    compile: bool = False
+    "Compile the blocks of a transformer with torch.compile; where that does not work, a note says so."
+    recompute: bool = False
+    "Compute activations again in the backward pass instead of keeping them: less memory, a third more work."
+    ema: float = 0.0
+    "The finished model is a running mean of the weights that keeps this share each step (such as 0.999); 0: none."
     seed: Annotated[int, Parameter(alias="--seed")] = 0
     "Draws the first weights, the order of the rows and dropout."
     max_time: Annotated[str | None, Parameter(alias="--max-time")] = None
@@ -71,7 +86,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         """Refuses numbers out of range and settings that cannot take effect."""
         for name, low in (("steps", 1), ("batch", 1), ("length", 1), ("eval_tokens", 1), ("checkpoint_every", 1),
-                          ("keep", 1), ("eval_every", 0), ("patience", 0), ("clip", 0), ("weight_decay", 0),
+                          ("keep", 1), ("eval_every", 0), ("batch_warmup", 0), ("length_warmup", 0),
+                           ("patience", 0), ("clip", 0), ("weight_decay", 0),
                           ("seed", 0)):  # fmt: skip
             in_range(f"train.{name}", getattr(self, name), low)
         in_range("train.learning_rate", self.learning_rate, 0, 100)
@@ -87,6 +103,9 @@ class TrainSettings:
             in_range("train.threads", self.threads, 1, 1024)
         if self.precision not in PRECISIONS:
             raise SettingsError(f"train.precision must be {' or '.join(PRECISIONS)}, received {self.precision!r}")
+        if self.parallel is not None and self.parallel not in PARALLEL:
+            raise SettingsError(f"train.parallel must be {' or '.join(PARALLEL)}, received {self.parallel!r}")
+        in_range("train.ema", self.ema, 0, 0.9999999)
         if self.patience and not self.eval_every:
             raise SettingsError("train.patience needs validation losses: set train.eval_every above 0")
         if self.max_time is not None:
@@ -97,6 +116,14 @@ class TrainSettings:
         """Steps of warm-up, the default worked out."""
         return min(self.steps // 10, 100) if self.warmup is None else self.warmup
 
+    def rows_at(self, step: int) -> int:
+        """Rows of the batch of a step (from 0)."""
+        return grown(self.batch, step, self.batch_warmup)
+
+    def length_at(self, step: int) -> int:
+        """Tokens of the rows of a step (from 0)."""
+        return grown(self.length, step, self.length_warmup)
+
     @property
     def micro_rows(self) -> int:
         """Rows computed at once, the default worked out."""
@@ -106,6 +133,21 @@ class TrainSettings:
     def max_seconds(self) -> float:
         """`max_time` in seconds; infinite where there is none."""
         return float("inf") if self.max_time is None else seconds(self.max_time)
+
+
+def grown(whole: int, step: int, steps: int) -> int:
+    """What has grown in a straight line from a share of FIRST of the whole, all of it from step `steps` on.
+
+    Small batches and short rows first: while the weights are still random a rough gradient does as well and costs less
+    (McCandlish et al., "An Empirical Model of Large-Batch Training", 2018), and long rows make the first steps unstable
+    (Li, Zhang & He, "The Stability-Efficiency Dilemma: Investigating Sequence Length Warmup", 2022).
+
+    >>> [grown(64, step, 8) for step in (0, 4, 8, 100)]
+    [8, 36, 64, 64]
+    """
+    if step >= steps:
+        return whole
+    return max(1, round(whole * (FIRST + (1 - FIRST) * step / steps)))
 
 
 def seconds(text: str) -> float:

@@ -1,14 +1,12 @@
 """Windows cover the tokens, come in a seeded order, and go on from a saved place to the sample."""
 
-import itertools
 import json
 
 import numpy as np
 import pytest
-import torch
 
 from nextword.core.errors import DataError
-from nextword.data.stream import Place, check_length, documents_of, windows
+from nextword.data.stream import Place, Windows, check_length, documents_of
 
 
 class Row:
@@ -30,44 +28,47 @@ def row() -> Row:
 
 
 def test_an_epoch_covers_the_tokens_once(row: Row) -> None:
-    stream = windows(row, length=7, rows=1, seed=5)
-    given = [batch.ids_BT for batch, place in itertools.takewhile(lambda item: item[1].epoch == 0, stream)]
-    inputs = torch.cat(given)[:, :-1].flatten().sort().values
-    # one window is left: its place already says epoch 1
-    assert len(inputs.unique()) == len(inputs) >= 100 - 3 * 7
+    source = Windows(row, 7, Place(5))
+    given = []
+    while source.place.epoch == 0:
+        given += [window.pieces[0] for window in source.take(1)]
+    inputs = np.concatenate([ids[:-1] for ids in given])
+    assert len(set(inputs.tolist())) == len(inputs) >= 100 - 3 * 7
     for ids in given:
-        assert torch.equal(ids[0, 1:], ids[0, :-1] + 1)
+        assert ids[1:].tolist() == (ids[:-1] + 1).tolist() and len(ids) == 8
 
 
-def test_order_depends_on_seed_and_epoch(row: Row) -> None:
-    def starts(seed: int, batches: int = 30) -> list[tuple[int, ...]]:
-        return [batch.starts for batch, _ in itertools.islice(windows(row, 7, 2, seed), batches)]
+@pytest.mark.parametrize("extra", [0, 1])
+def test_order_depends_on_seed_and_epoch(row: Row, extra: int) -> None:
+    def starts(seed: int, rows: int = 60) -> list[int]:
+        return [window.spans[0][0] for window in Windows(row, 7, Place(seed), extra).take(rows)]
 
     assert starts(1) == starts(1) != starts(2)
-    first, second = starts(1, 6), starts(1, 13)[7:]
-    assert first != second
+    assert starts(1, 12) != starts(1, 26)[14:]
 
 
 @pytest.mark.parametrize("taken", [1, 4, 9, 23])
 def test_goes_on_to_the_sample_from_a_saved_place(row: Row, taken: int) -> None:
-    stream = windows(row, length=7, rows=3, seed=11)
-    for _ in range(taken):
-        _, place = next(stream)
-    state = json.loads(json.dumps(place.to_json()))
-    resumed = windows(row, length=7, rows=3, seed=11, place=Place(**state))
-    for (expected, after), (found, place) in zip(itertools.islice(stream, 12), resumed, strict=False):
-        assert torch.equal(expected.ids_BT, found.ids_BT) and after == place
+    source = Windows(row, 7, Place(11))
+    for rows in range(taken):
+        source.take(1 + rows % 3)
+    state = json.loads(json.dumps(source.place.to_json()))
+    resumed = Windows(row, 7, Place(**state))
+    for _ in range(12):
+        for expected, found in zip(source.take(3), resumed.take(3), strict=True):
+            assert expected.key == found.key and expected.pieces[0].tolist() == found.pieces[0].tolist()
+        assert source.place == resumed.place
 
 
 def test_offset_differs_from_epoch_to_epoch(row: Row) -> None:
-    offsets = {batch.starts[0] % 10 for batch, _ in itertools.islice(windows(row, 10, 1, 0), 90)}
-    assert len(offsets) > 3
+    assert len({window.spans[0][0] % 10 for window in Windows(row, 10, Place(0)).take(90)}) > 3
 
 
 def test_a_text_of_exactly_one_window(row: Row) -> None:
-    stream = windows(row, length=99, rows=2, seed=0)
-    batch, _ = next(stream)
-    assert batch.ids_BT.shape == (2, 100) and batch.starts == (0, 0)
+    for extra, length in ((1, 99), (0, 100)):
+        windows = Windows(row, length, Place(0), extra).take(2)
+        assert [window.spans for window in windows] == [((0, 100),)] * 2
+        assert windows[0].key != windows[1].key, "another epoch draws other masks"
 
 
 def test_too_short_a_text_is_an_error_with_the_numbers(row: Row) -> None:
@@ -77,8 +78,14 @@ def test_too_short_a_text_is_an_error_with_the_numbers(row: Row) -> None:
         check_length(Row(np.arange(1), [1]), 256)
 
 
+def test_fixed_windows_are_spread_and_always_the_same(row: Row) -> None:
+    first, second = Windows(row, 7, Place(1)), Windows(row, 7, Place(2, 3, 4))
+    assert [window.spans for window in first.fixed(3)] == [window.spans for window in second.fixed(3)]
+    assert [window.spans[0] for window in first.fixed(3)] == [(0, 8), (46, 54), (92, 100)]
+    assert len(first.fixed(1000)) == 14
+
+
 def test_documents_of_a_batch(row: Row) -> None:
-    batch, _ = next(windows(row, length=5, rows=1, seed=0))
     for start, expected in ((0, "0 (a)"), (26, "0 (a), 1 (b), 2 (a)"), (30, "1 (b), 2 (a)"), (94, "3 (b)")):
-        placed = type(batch)(batch.ids_BT, (start,))
-        assert documents_of(row, placed) == f"documents {expected}"
+        assert documents_of(row, ((start, start + 6),)) == f"documents {expected}"
+    assert documents_of(row, ((0, 6), (94, 100))) == "documents 0 (a), 3 (b)"

@@ -23,7 +23,7 @@ from nextword.tokenizers.train import train
 class Table:
     """p(next | last token) from a table; `seen` notes how much context each scored label had."""
 
-    vocab_size, max_length = 3, None
+    kind, vocab_size, max_length = "decoder", 3, None
     P = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.2, 0.6, 0.2]], dtype=torch.float64)
 
     def __init__(self, max_length: int | None = None) -> None:

@@ -17,16 +17,51 @@ LLAMA_3_70B = {
 }
 
 
-def shaped_like_gpt3(width: int, depth: int, heads: int) -> dict[str, object]:
-    """A gated feed-forward of 8/3 of the width has as many numbers as a plain one of 4 times the width."""
-    sizes = ModelSettings(width=width, depth=depth, heads=heads, ffn_width=round(8 * width / 3), max_length=2048)
+GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257, "n_positions": 1024}
+BERT_BASE = {
+    **{"model_type": "bert", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12},
+    **{"num_attention_heads": 12, "vocab_size": 30522, "architectures": ["BertForPreTraining"]},
+}
+T5_BASE = {
+    **{"model_type": "t5", "d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
+    **{"vocab_size": 32128, "is_encoder_decoder": True},
+}
+
+
+def gpt3(width: int, depth: int, heads: int) -> dict[str, object]:
+    sizes = ModelSettings(family="gpt2", width=width, depth=depth, heads=heads, max_length=2048)
     return fresh_config(sizes, 50257, Special())
 
 
-def test_gpt3_has_12_layers_width_squared() -> None:
-    figures = count(describe(shaped_like_gpt3(12288, 96, 96)))
-    assert figures.by_part["attention"] + figures.by_part["feed-forward"] == 173_946_175_488 == 12 * 96 * 12288**2
-    assert figures.parameters == pytest.approx(174.6e9, rel=2e-4)  # the rest: positions and biases, which we have not
+def test_gpt3_has_12_layers_width_squared_in_its_matrices() -> None:
+    figures = count(describe(gpt3(12288, 96, 96)))
+    biases_and_norms = (9 + 4) * 96 * 12288 + 2 * 12288
+    assert figures.without_embeddings == 173_946_175_488 + biases_and_norms
+    assert 12 * 96 * 12288**2 == 173_946_175_488
+    assert figures.parameters == figures.without_embeddings + (50257 + 2048) * 12288
+    assert figures.parameters == pytest.approx(174.6e9, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters"), [(GPT2, 124_439_808), (BERT_BASE, 110_106_428), (T5_BASE, 222_903_552)]
+)
+def test_published_sizes(config: dict[str, object], parameters: int) -> None:
+    assert count(describe(config)).parameters == parameters
+
+
+def test_an_encoder_sees_every_key_and_keeps_no_state() -> None:
+    figures = count(describe(BERT_BASE), 128)
+    matrices = 12 * 12 * 768**2 + 768**2 + 30522 * 768
+    assert figures.flops_forward == 2 * matrices + 4 * 12 * 768 * 128
+    assert figures.state_bytes(1, "fp32") == figures.fixed_state_bytes("fp32") == 0
+
+
+def test_a_source_is_kept_and_asked_beside_the_text() -> None:
+    figures = count(describe(T5_BASE), 100)
+    matrices = 12 * 12 * 768**2 + 12 * 16 * 768**2 + 32128 * 768
+    seen = 12 * 4 * 768 * (100 + 100 + 50.5)  # the source by the encoder and by the decoder, the text by the decoder
+    assert figures.flops_forward == 2 * matrices + seen
+    assert figures.state_bytes(1, "fp32") == 2 * 2 * 12 * 768 * 4
 
 
 @pytest.mark.parametrize(
@@ -37,9 +72,9 @@ def test_gpt3_has_12_layers_width_squared() -> None:
     ],
 )
 def test_the_eight_sizes_of_gpt3(width: int, depth: int, heads: int, millions: int) -> None:
-    figures = count(describe(shaped_like_gpt3(width, depth, heads)))
+    figures = count(describe(gpt3(width, depth, heads)))
     assert figures.parameters == pytest.approx(millions * 1e6, rel=0.04)
-    assert figures.without_embeddings == pytest.approx(12 * depth * width**2, rel=0.001)
+    assert figures.without_embeddings == pytest.approx(12 * depth * width**2, rel=0.002)
 
 
 def test_llama_2_7b() -> None:
@@ -59,13 +94,14 @@ def test_llama_3_70b_needs_no_memory() -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("family", ["llama", "lstm"])
+@pytest.mark.parametrize("family", ["llama", "lstm", "gpt2", "bert", "t5"])
 def test_the_description_weighs_what_the_model_weighs(family: str, tied: bool) -> None:
-    model = create(ModelSettings(family=family, width=32, depth=3, tied=tied), 100, seed=0)
+    model = create(ModelSettings(family=family, width=32, depth=3, tied=tied), 100, seed=0, eos_id=1)
     figures = count(model)
     assert figures == count(describe(model.config))
     assert figures.parameters == sum(weight.numel() for weight in model.parameters())
-    assert figures.without_embeddings == figures.parameters - 100 * 32 * (1 if tied else 2)
+    if family in {"llama", "lstm", "t5"}:
+        assert figures.without_embeddings == figures.parameters - 100 * 32 * (1 if tied else 2)
     assert figures.weight_bytes("fp32") == 4 * figures.parameters
 
 

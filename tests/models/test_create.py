@@ -14,10 +14,10 @@ SENTENCE = [1, 7, 3, 9, 3, 2, 8, 3, 4, 9, 9, 5, 0]
 VOCABULARY = 12
 
 
-@pytest.mark.parametrize("family", ["llama", "lstm", "ngram"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "t5", "lstm", "ngram"])
 def test_a_seed_gives_one_model_and_uses_no_other_generator(family: str) -> None:
     before = torch.get_rng_state()
-    one, again, other = (create(ModelSettings(family=family), VOCABULARY, seed) for seed in (1, 1, 2))
+    one, again, other = (create(ModelSettings(family=family), VOCABULARY, seed, eos_id=0) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert isinstance(one, LanguageModel)
     states = [model.state_dict() for model in (one, again, other)]
@@ -46,6 +46,12 @@ def test_llama_starts_as_documented() -> None:
         ({"family": "lstm", "heads": 2}, "model.heads does not apply to the family 'lstm'"),
         ({"family": "llama", "order": 2}, "model.order does not apply"),
         ({"family": "lama"}, "did you mean 'llama'"),
+        ({"family": "gpt2", "kv_heads": 2}, "model.kv_heads does not apply to the family 'gpt2'"),
+        ({"family": "gpt2", "next_sentence": True}, "model.next_sentence does not apply to the family 'gpt2'"),
+        ({"family": "bert", "rope_base": 2.0}, "model.rope_base does not apply to the family 'bert'"),
+        ({"family": "t5", "max_length": 64}, "model.max_length does not apply to the family 't5'"),
+        ({"family": "t5"}, "a T5 begins every text with the padding token"),
+        ({"family": "bert", "width": 30, "heads": 4}, "model.heads 4 must divide model.width 30"),
         ({"width": 30, "heads": 4}, "model.heads 4 must divide model.width 30"),
         ({"width": 32, "heads": 4, "kv_heads": 3}, "model.kv_heads 3 must divide"),
         ({"width": 12, "heads": 4}, "model.head_width 3 must be even"),
@@ -59,7 +65,19 @@ def test_settings_that_cannot_take_effect_are_refused(fields: dict[str, object],
         create(build(ModelSettings, fields), VOCABULARY, seed=0)
 
 
-@pytest.mark.parametrize("family", ["llama", "lstm"])
+def test_only_what_writes_into_an_unnormed_stream_starts_smaller() -> None:
+    spreads = {}
+    for family in ("gpt2", "bert", "t5"):
+        model = create(ModelSettings(family=family, width=256, depth=8), 400, seed=0, eos_id=0)
+        stack = model.decoder if family == "t5" else model
+        spreads[family] = stack.blocks[5].attention.output.weight.std().item()
+        assert stack.blocks[5].attention.query.weight.std().item() == pytest.approx(0.02, rel=0.03)
+    assert spreads["bert"] == pytest.approx(0.02, rel=0.03)
+    assert spreads["gpt2"] == pytest.approx(0.02 / 16**0.5, rel=0.03)
+    assert spreads["t5"] == pytest.approx(0.02 / 16**0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "lstm"])
 def test_a_network_learns_one_sentence_by_heart(family: str) -> None:
     model = create(ModelSettings(family=family, width=32, depth=2), VOCABULARY, seed=0).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)

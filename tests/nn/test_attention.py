@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from nextword.nn.attention import causal_attention, causal_products
+from nextword.nn.attention import (
+    Attention,
+    AttentionSettings,
+    attention,
+    capped_attention,
+    causal_attention,
+    causal_products,
+    products,
+)
+from nextword.nn.mask import CAUSAL, Reach, Sight
+from nextword.nn.norm import NormSettings
 
 
 def formula(q_BHTE: torch.Tensor, k_BKTE: torch.Tensor, v_BKTE: torch.Tensor) -> torch.Tensor:
@@ -45,3 +55,60 @@ def test_products_in_bf16_are_near_fp32() -> None:
     q, k, v = torch.randn(3, 2, 2, 16, 8)
     found = causal_products(q.bfloat16(), k.bfloat16(), v.bfloat16())
     assert (found.float() - causal_attention(q, k, v)).abs().max() < 0.05
+
+
+def reached(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, reach: Reach, **shape: float) -> torch.Tensor:
+    """softmax(f(QKᵀ · scale))V over the keys that the rule by words lets a query see, one at a time."""
+    group, out = q.shape[1] // k.shape[1], torch.zeros_like(q)
+    scale, cap = shape.get("scale", q.shape[-1] ** -0.5), shape.get("cap")
+    for b in range(len(q)):
+        for h in range(q.shape[1]):
+            for t in range(q.shape[2]):
+                seen = [s for s in range(k.shape[2]) if not (reach.causal and s > t)]
+                seen = [s for s in seen if reach.window is None or abs(s - t) < reach.window]
+                scores = k[b, h // group, seen] @ q[b, h, t] * scale
+                scores = cap * torch.tanh(scores / cap) if cap else scores
+                out[b, h, t] = scores.softmax(-1) @ v[b, h // group, seen]
+    return out
+
+
+@pytest.mark.parametrize("reach", [Reach(False), Reach(True, 3), Reach(False, 2), Reach(True, 1)])
+@pytest.mark.parametrize("shape", [{}, {"scale": 1.0}, {"cap": 0.7}, {"cap": 0.7, "scale": 2.0}])
+def test_windows_both_sides_scale_and_cap(reach: Reach, shape: dict[str, float]) -> None:
+    q, k, v = torch.randn(2, 4, 6, 5), *torch.randn(2, 2, 2, 6, 5)
+    places = torch.arange(6)
+    seen = Sight(mask=reach.within(places - places[:, None])[None, None])
+    if "cap" in shape:
+        found = capped_attention(q, k, v, seen, scale=shape.get("scale"), cap=shape["cap"])
+    else:
+        found = attention(q, k, v, seen, scale=shape.get("scale"))
+        assert torch.allclose(products(q, k, v, seen, scale=shape.get("scale")), found, atol=1e-5)
+    assert torch.allclose(found, reached(q, k, v, reach, **shape), atol=1e-5)
+
+
+def test_capped_scores_are_causal_where_they_should_be() -> None:
+    q, k, v = torch.randn(3, 1, 2, 5, 4)
+    assert torch.allclose(capped_attention(q, k, v, CAUSAL, cap=0.5), reached(q, k, v, Reach(), cap=0.5), atol=1e-5)
+
+
+def test_a_learnt_bias_gets_its_gradient() -> None:
+    q, k, v, weight = torch.randn(4, 2, 3, 5, 4)
+    bias = torch.randn(1, 3, 5, 5, requires_grad=True)
+    (attention(q, k, v, Sight(mask=bias)) * weight).sum().backward()
+    plain = bias.detach().clone().requires_grad_()
+    (((q @ k.mT / 2 + plain).softmax(-1) @ v) * weight).sum().backward()
+    assert torch.allclose(bias.grad, plain.grad, atol=1e-5)  # type: ignore[arg-type]
+    fixed = attention(q, k, v, Sight(mask=bias.detach()))
+    assert torch.allclose(fixed, (q @ k.mT / 2 + bias).softmax(-1) @ v, atol=1e-5)
+
+
+def test_queries_and_keys_are_normed_head_by_head() -> None:
+    made = Attention(AttentionSettings(8, 2, 1, 4, rotary=False, qk_norm=NormSettings(4, 1e-6)))
+    with torch.no_grad():
+        made.query_norm.weight.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    x = torch.randn(1, 5, 8)
+    q, k, v = (made.split(part(x)) for part in (made.query, made.key, made.value))
+    q = q / q.pow(2).mean(-1, keepdim=True).sqrt() * made.query_norm.weight
+    k = k / k.pow(2).mean(-1, keepdim=True).sqrt()
+    wanted = made.output(causal_attention(q, k, v).transpose(1, 2).flatten(2))
+    assert torch.allclose(made(x, (), CAUSAL), wanted, atol=1e-4)

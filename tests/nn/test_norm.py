@@ -1,8 +1,8 @@
-"""RMSNorm against its formula, forward and backward."""
+"""Norms against their formulas, forward and backward."""
 
 import torch
 
-from nextword.nn.norm import NormSettings, RMSNorm
+from nextword.nn.norm import NormSettings, RMSNorm, make_norm
 
 
 def formula(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
@@ -46,3 +46,15 @@ def test_bf16_gradients_are_near_those_of_fp32() -> None:
         grads[dtype] = leaf.grad.float(), norm.weight.grad.float()
     for exact, rounded in zip(grads[torch.float32], grads[torch.bfloat16], strict=True):
         assert (exact - rounded).abs().max() < 0.03 * exact.abs().max()
+
+
+def test_layer_norm_by_hand_with_epsilon_inside_the_root() -> None:
+    norm = make_norm(NormSettings(2, epsilon=0.75, kind="layer"))
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.0, 2.0]))
+        norm.bias.copy_(torch.tensor([0.0, 10.0]))
+    # mean 4, variance 0.25: (x - 4) / sqrt(0.25 + 0.75)
+    assert torch.allclose(norm(torch.tensor([3.5, 4.5])), torch.tensor([-0.5, 11.0]))
+    norm.initialise()
+    assert norm.weight.eq(1).all() and norm.bias.eq(0).all()
+    assert isinstance(make_norm(NormSettings(2)), RMSNorm)

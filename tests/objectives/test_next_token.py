@@ -3,7 +3,7 @@
 import torch
 
 from nextword.models.base import Batch
-from nextword.objectives.next_token import NextToken
+from nextword.objectives.next_token import NextToken, shift
 
 
 class Uniform:
@@ -16,7 +16,7 @@ class Uniform:
 
 def test_labels_are_the_next_ids() -> None:
     model, objective = Uniform(), NextToken()
-    batch = Batch(torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]]))
+    batch = shift(Batch(torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])))
     term = objective(model, batch)["next_token"]
     assert model.seen[0].tolist() == [[1, 2, 3], [5, 6, 7]]
     assert model.seen[1].tolist() == [[2, 3, 4], [6, 7, 8]]
@@ -26,7 +26,8 @@ def test_labels_are_the_next_ids() -> None:
 
 def test_padding_is_not_predicted() -> None:
     model, objective = Uniform(), NextToken()
-    batch = Batch(torch.tensor([[1, 2, 3, 4], [5, 6, 0, 0]]), torch.tensor([[True] * 4, [True, True, False, False]]))
+    real = torch.tensor([[True] * 4, [True, True, False, False]])
+    batch = shift(Batch(torch.tensor([[1, 2, 3, 4], [5, 6, 0, 0]]), real))
     term = objective(model, batch)["next_token"]
     assert model.seen[1].tolist() == [[2, 3, 4], [6, -100, -100]]
     assert term.total == 2 + 3 + 4 + 6 and term.count == 4

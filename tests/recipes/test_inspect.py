@@ -31,6 +31,14 @@ def test_a_folder_as_tables(cli: Callable[..., object], tmp_path: Path) -> None:
         assert piece in result.stdout  # type: ignore[attr-defined]
 
 
+def test_what_to_do_next_fits_the_kind(cli: Callable[..., object], tiny: Callable[[str], Path]) -> None:
+    encoder = cli("inspect", tiny("bert")).stdout  # type: ignore[attr-defined]
+    assert 'fill("The [MASK] sat on the mat.")' in encoder and "other heads" in encoder
+    assert "state" not in encoder
+    both = cli("inspect", tiny("t5"), "--length", 50).stdout  # type: ignore[attr-defined]
+    assert "cross-attention" in both and "next: nextword generate" in both and "positions" in both
+
+
 def test_what_is_no_model_is_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "lacks config.json" in refused("inspect", tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": 8, "sliding_window": 3}')

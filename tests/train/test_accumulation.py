@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from nextword.core.errors import SettingsError
+from nextword.data.labelled import Labelled
 from nextword.models.base import Batch
 from nextword.models.create import create
 from nextword.models.settings import ModelSettings
 from nextword.nn.loss import Term
-from nextword.objectives.next_token import NextToken
+from nextword.objectives.next_token import NextToken, shift
 from nextword.train.loop import gradients
 from nextword.train.precision import Weights
 from nextword.train.run import Run
@@ -25,11 +26,11 @@ def make_run(micro_batch: int, objective: object = None) -> Run:
     return Run(model, weights, None, objective or NextToken(), None, settings)
 
 
-def ragged() -> Batch:
+def ragged() -> Labelled:
     draw = np.random.default_rng(0)
     lengths = torch.tensor([TIME, 2, 3, TIME, 2])  # parts of two rows predict 9, 10 and 1 tokens
     mask = torch.arange(TIME)[None] < lengths[:, None]
-    return Batch(torch.tensor(draw.integers(0, 16, (ROWS, TIME))), mask)
+    return shift(Batch(torch.tensor(draw.integers(0, 16, (ROWS, TIME))), mask))
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
@@ -51,11 +52,12 @@ class TwoTerms:
     """Two terms with weights and counts of their own."""
 
     additive = True
+    extra = None
 
-    def counts(self, batch: Batch) -> dict[str, int]:
+    def counts(self, batch: Labelled) -> dict[str, int]:
         return {"a": batch.ids_BT.numel(), "b": len(batch.ids_BT)}
 
-    def __call__(self, model: torch.nn.Module, batch: Batch) -> dict[str, Term]:
+    def __call__(self, model: torch.nn.Module, batch: Labelled) -> dict[str, Term]:
         used = model.embedding(batch.ids_BT)
         return {
             "a": Term(used.square().sum(), torch.tensor(batch.ids_BT.numel()), 0.5),
@@ -65,7 +67,7 @@ class TwoTerms:
 
 def test_terms_with_different_counts_and_weights() -> None:
     run = make_run(2, TwoTerms())
-    batch = Batch(ragged().ids_BT)
+    batch = Labelled(ragged().ids_BT, ragged().labels_BT)
     used = run.model.embedding(batch.ids_BT)
     expected = 0.5 * used.square().sum(-1).mean() + 2.0 * used[:, 0].sum(-1).mean()
     torch.testing.assert_close(gradients(run, batch), expected.detach())

@@ -14,6 +14,7 @@ from nextword.core.errors import CheckpointError, DataError, ResourceError, Sett
 from nextword.models.checkpoint import load_model
 from nextword.models.create import create
 from nextword.models.settings import ModelSettings
+from nextword.objectives.next_token import NextToken
 from nextword.train import checkpoint, folder
 from nextword.train import pretrain as training
 from nextword.train.folder import Summary
@@ -217,7 +218,7 @@ def test_early_stopping_keeps_the_best_model(pretrain: Pretrain, text: Text, tmp
     assert summary.ended == "patience" and summary.steps == summary.best_step + 3 < 200
     assert summary.validation_loss == seen[summary.best_step] == min(seen.values())
     model = load_model(tmp_path / "run" / "model")
-    kept = Validation(text.validation, 12, 60, 4).loss(model, torch.device("cpu"))
+    kept = Validation(text.validation, NextToken(), 12, 60, 4).loss(model, torch.device("cpu"))
     assert kept == pytest.approx(summary.validation_loss, abs=1e-6)
     assert pretrain(
         tmp_path / "run", steps=200, learning_rate=0.5, schedule="constant", eval_every=1, patience=3
@@ -256,7 +257,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
 def test_patience_without_validation_text_is_refused(text: Text) -> None:
     model = create(ModelSettings(width=16, depth=1, heads=2), 16, 0)
     with pytest.raises(SettingsError, match="needs validation text"):
-        training.check(model, Text(text.train), TrainSettings(length=12, patience=2))
+        training.check(model, Text(text.train), TrainSettings(length=12, patience=2), NextToken())
 
 
 def test_settings_are_saved_with_what_was_resolved(pretrain: Pretrain, tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ import torch
 from nextword.engine.step import Compiled, Stepper
 from nextword.models.base import LanguageModel
 from nextword.models.transformer import Transformer
-from nextword.nn.attention import fast_bfloat16
+from nextword.nn.attention import AttentionSettings, fast_bfloat16
+from nextword.nn.block import BlockSettings
+from nextword.nn.feedforward import FeedForwardSettings
+from nextword.nn.head import HeadSettings
 from nextword.nn.position.rope import DynamicNTK
 
 # For `auto`, in seconds on two cores of 2021: they need to be right to a factor of two only.
@@ -47,12 +50,23 @@ def fits(model: Transformer) -> bool:
         kind in {torch.bfloat16, torch.float32}
         and all(w.dtype == kind and w.device.type == "cpu" and w.is_contiguous() for w in weights)
         and set(settings.blocks) == {block}
+        and plain(block)
         and block.norm == settings.norm
-        and block.feedforward.activation in {"silu", "swish"}
-        and not block.attention.bias
-        and not block.feedforward.bias
+        and settings.embedding is None
+        and settings.head == HeadSettings()
+        and settings.bias is None
+        and settings.rope is not None
         and not isinstance(settings.rope.scaling, DynamicNTK)
     )
+
+
+def plain(block: BlockSettings) -> bool:
+    """Whether a block is pre-norm, RMSNorm, rotary grouped-query attention to all before, SwiGLU, and nothing else."""
+    a, ffn = block.attention, block.feedforward
+    attention = AttentionSettings(a.width, a.heads, a.kv_heads, a.head_width, dropout=a.dropout)
+    feedforward = FeedForwardSettings(ffn.width, ffn.ffn_width, ffn.activation, dropout=ffn.dropout)
+    wanted = BlockSettings(block.norm, attention, feedforward, dropout=block.dropout)
+    return block == wanted and block.norm.kind == "rms" and ffn.activation in {"silu", "swish"}
 
 
 def saving(model: Transformer, tokens: int) -> float:

@@ -7,8 +7,8 @@ written as transformers' `LlamaForCausalLM` does.
 from collections.abc import Mapping
 from typing import Any
 
-from nextword.core.errors import CheckpointError, SettingsError, nearest
-from nextword.models.family import Family, Special, check_keys, required, typed
+from nextword.core.errors import CheckpointError, SettingsError
+from nextword.models.family import Family, Special, check_keys, known_activation, required, typed
 from nextword.models.rope_config import KEYS as ROPE_KEYS
 from nextword.models.rope_config import read_rope
 from nextword.models.settings import ModelSettings
@@ -16,7 +16,7 @@ from nextword.models.transformer import Transformer, TransformerSettings
 from nextword.models.weights import Rule, same
 from nextword.nn.attention import AttentionSettings
 from nextword.nn.block import BlockSettings
-from nextword.nn.feedforward import ACTIVATIONS, FeedForwardSettings
+from nextword.nn.feedforward import FeedForwardSettings
 from nextword.nn.init import STANDARD_DEVIATION
 from nextword.nn.norm import NormSettings
 from nextword.nn.position.rope import DynamicNTK
@@ -45,9 +45,7 @@ def describe(config: Mapping[str, Any]) -> TransformerSettings:
             f"config.json: num_attention_heads {heads} must be a multiple of num_key_value_heads {kv_heads}, "
             f"and head_dim {head_width} even"
         )
-    activation = typed(config, "hidden_act", str, "silu")
-    if activation not in ACTIVATIONS:
-        raise CheckpointError(f"config.json: hidden_act {activation!r} is not known{nearest(activation, ACTIVATIONS)}")
+    activation = known_activation(config, "hidden_act", "silu")
     norm = NormSettings(width, typed(config, "rms_norm_eps", float, 1e-6))
     dropout = typed(config, "attention_dropout", float, 0.0)
     bias = typed(config, "attention_bias", bool, False)

@@ -13,6 +13,7 @@ class Limits(Hook):
 
     def step(self, run: Run, record: Record) -> None:
         """Looks at both."""
-        run.interrupted = self.wish.stop
-        if run.at.ended is None and run.at.seconds >= self.max_seconds:
+        stop, over = run.world.total([self.wish.stop, run.at.seconds >= self.max_seconds])  # all do what one wishes
+        run.interrupted = stop > 0
+        if run.at.ended is None and over:
             run.at.ended = "time"

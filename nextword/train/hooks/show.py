@@ -22,6 +22,9 @@ class Show(Hook):
         figures = {"loss": f"{self.loss:.3f}", "speed": f"{quantity(self.meter.tokens_per_second)} tokens/s"}
         if run.at.validation_loss is not None:
             figures["validation"] = f"{run.at.validation_loss:.3f}"
+        for name, value in run.at.metrics.items():
+            if name.endswith("_accuracy"):
+                figures[name.removesuffix("_accuracy")] = f"{100 * value:.0f}%"
         figures["MFU"] = f"{100 * self.meter.utilisation:.0f}%"
         figures["memory"] = f"{quantity(peak_memory(run.device))}B"
         self.line.update(run.at.step, **figures)

@@ -1,0 +1,188 @@
+"""The blocks of a transformer with what all of them share: the positions, who sees whom, and a last norm.
+
+A decoder, an encoder and both halves of an encoder-decoder are this one loop; what differs from layer to layer stands
+in typed block descriptions, which a family writes from its config.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import repeat
+
+import torch
+from torch import Tensor, nn
+
+from nextword.core.errors import SettingsError
+from nextword.models.base import Batch, refuse_packed
+from nextword.models.costs import Costs
+from nextword.nn import segments
+from nextword.nn.block import Angles, BlockSettings, Source, make_block
+from nextword.nn.cache import KVCache, View
+from nextword.nn.dropout import dropout, unchanged
+from nextword.nn.init import residual_std
+from nextword.nn.mask import ALL, CAUSAL, Reach, Sight, padding, sight
+from nextword.nn.norm import NormSettings, make_norm
+from nextword.nn.position.relative import AlibiSettings, RelativeSettings, make_bias
+from nextword.nn.position.rope import RopeSettings, Rotation
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackSettings:
+    """Every block, the last norm (None after post-norm blocks), and how positions enter the attention.
+
+    rope: rotary angles, for blocks whose attention is rotary. bias: what is added to all layers' scores by distance.
+    dropout: on what comes out.
+    """
+
+    blocks: tuple[BlockSettings, ...]
+    norm: NormSettings | None
+    rope: RopeSettings | None = None
+    bias: AlibiSettings | RelativeSettings | None = None
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the tokens of one call stand: positions_BT (B or 1, T), `longest` one more than the largest of them.
+
+    begins_BT: where each place's document begins, in packed rows. view: how a cache is read, with a state.
+    """
+
+    positions_BT: Tensor
+    longest: int
+    lengths_B: Tensor | None
+    begins_BT: Tensor | None = None
+    view: View | None = None
+
+
+class Stack(nn.Module):
+    """x_BTD -> hidden_BTD through all blocks."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.blocks = nn.ModuleList(make_block(block) for block in settings.blocks)
+        self.norm = make_norm(settings.norm) if settings.norm else unchanged
+        self.drop = dropout(settings.dropout)
+        self.rotation = (
+            None if settings.rope is None else Rotation(settings.rope, settings.blocks[0].attention.head_width)
+        )
+        self.bias = None if settings.bias is None else make_bias(settings.bias)
+        self.reaches = [block.attention.reach for block in settings.blocks]
+        self.shapes = [(block.attention.kv_heads, block.attention.head_width) for block in settings.blocks]
+
+    def empty(self, rows: int, length: int, like: Tensor) -> KVCache:
+        """Empty caches for `rows` sequences of up to `length` tokens (they grow if that was too few)."""
+        return KVCache.empty(self.shapes, rows, length, like)
+
+    def places(self, batch: Batch) -> Places:
+        """The places of rows that are read whole, without a state."""
+        time, device = batch.ids_BT.shape[1], batch.ids_BT.device
+        if batch.segments_BT is not None:
+            begins_BT = segments.begins(batch.segments_BT)
+            positions_BT = torch.arange(time, device=device) - begins_BT
+            return Places(positions_BT, time, None, begins_BT)
+        lengths_B = None if batch.mask_BT is None else batch.mask_BT.sum(1)
+        return Places(torch.arange(time, device=device)[None], time, lengths_B)
+
+    def advance(self, batch: Batch, cache: KVCache) -> tuple[KVCache, Places]:
+        """The state after this batch, and the places of its tokens behind those that the cache holds."""
+        refuse_packed(batch)
+        rows, time = batch.ids_BT.shape
+        counts = [time] * rows if batch.mask_BT is None else batch.mask_BT.sum(1).tolist()
+        after, view = cache.advance(time, counts)
+        alike = view.even and not (self.rotation and self.rotation.stretches(view.span))  # then one row serves all
+        kinds = slice(1) if alike else slice(None)
+        return after, Places(view.positions_BT[kinds], view.span, after.lengths_B[kinds], None, view)
+
+    def run(
+        self,
+        x_BTD: Tensor,
+        batch: Batch,
+        places: Places,
+        cache: KVCache | None = None,
+        sources: Iterable[Source | None] = repeat(None),
+    ) -> Tensor:
+        """hidden_BTD after the last norm; `cache` is the state after this call, `sources` one for each layer."""
+        angles, sights = self.angles(places, x_BTD), self.sights(batch, places, x_BTD)
+        caches = repeat(None) if cache is None else cache.layers
+        for block, one_sight, layer, source in zip(self.blocks, sights, caches, sources):  # noqa: B905 - endless Nones
+            x_BTD = block(x_BTD, angles, one_sight, places.view, layer, source)
+        return self.drop(self.norm(x_BTD))
+
+    def angles(self, places: Places, like: Tensor) -> Angles:
+        """Cosines and sines of the positions, (T, E/2) or (B, 1, T, E/2); nothing where nothing turns."""
+        if self.rotation is None:
+            return ()
+        if places.begins_BT is not None:
+            return self.packed_angles(places, like)
+        if places.view is None and not self.rotation.stretches(places.longest):
+            return self.rotation.table(places.longest, like)
+        lengths_B = places.lengths_B
+        if lengths_B is None:
+            lengths_B = torch.tensor([places.longest], device=like.device)
+        cos, sin = self.rotation.at(places.positions_BT, places.longest, lengths_B, like)
+        return cos[:, None], sin[:, None]
+
+    def packed_angles(self, places: Places, like: Tensor) -> Angles:
+        """`angles` of packed rows; SettingsError where frequencies depend on the length of each document."""
+        if self.rotation.stretches(places.longest) and self.rotation.stretches(int(places.positions_BT.max()) + 1):
+            raise SettingsError(
+                "a packed document is beyond the trained length, where dynamic NTK gives each row its own frequencies: "
+                "give it a row of its own"
+            )
+        cos_SE, sin_SE = self.rotation.table(places.longest, like)
+        return cos_SE[places.positions_BT][:, None], sin_SE[places.positions_BT][:, None]
+
+    def sights(self, batch: Batch, places: Places, like: Tensor) -> list[Sight]:
+        """What each layer's queries see; layers of the same reach share it."""
+        found = {reach: self.sight(reach, batch, places, like) for reach in set(self.reaches)}
+        return [found[reach] for reach in self.reaches]
+
+    def sight(self, reach: Reach, batch: Batch, places: Places, like: Tensor) -> Sight:
+        """What the queries of a layer see, as cheaply as it can be said."""
+        view, time = places.view, batch.ids_BT.shape[1]
+        span = time if view is None else view.span
+        limited, packed = reach.limited(span), places.begins_BT is not None
+        fresh = view is None or view.fresh
+        last = view is not None and view.even and time == 1  # one query a row, behind all keys
+        if self.bias is None and not limited and not packed and reach.causal and (fresh or last):
+            return CAUSAL if fresh else ALL
+        keys_S = torch.arange(span, device=like.device)
+        queries_BT = keys_S[None] if view is None else places.positions_BT
+        distance_BTS = keys_S - queries_BT[..., None]
+        seen_BTS = reach.within(distance_BTS) if limited or packed or (reach.causal and not last) else None
+        if packed:
+            seen_BTS = seen_BTS & segments.same(places.begins_BT)
+        if batch.mask_BT is not None and not reach.causal:
+            seen_BTS = padding(batch.mask_BT) if seen_BTS is None else seen_BTS & batch.mask_BT[:, None]
+            seen_BTS = seen_BTS | (distance_BTS == 0) if limited or packed else seen_BTS  # padding sees itself
+        return sight(seen_BTS, None if self.bias is None else self.bias(distance_BTS, like))
+
+    def costs(self) -> Costs:
+        """Matrices of the blocks; attention's two products for each key seen; the cache."""
+        matrices = sum(w.numel() for block in self.blocks for w in block.parameters() if w.dim() > 1)
+        attentions = [block.attention for block in self.settings.blocks]
+        causal = sum(4 * a.heads * a.head_width for a in attentions if a.reach.causal)
+        both = sum(4 * a.heads * a.head_width for a in attentions if not a.reach.causal)
+        asked = [block.cross for block in self.settings.blocks if block.cross]
+        kept = [a for a in attentions if a.reach.causal] + asked
+        return Costs(
+            matrices,
+            flops_per_key=causal,
+            flops_per_key_of_all=both + sum(4 * a.heads * a.head_width for a in asked),
+            state_per_token=sum(2 * a.kv_heads * a.head_width for a in kept),
+        )
+
+    def draw(self, std: float, generator: torch.Generator) -> None:
+        """Draws the weights of blocks, bias and norm anew, see `nextword.nn.init`.
+
+        Only where the stream is never normed do the matrices that write into it start smaller the more they are.
+        """
+        if self.bias is not None:
+            self.bias.initialise(std, generator)
+        depth = len(self.blocks)
+        for block in self.blocks:
+            output_std = std if block.settings.arrangement == "post" else residual_std(std, depth)
+            block.initialise(std, output_std, generator)
+        if isinstance(self.norm, nn.Module):
+            self.norm.initialise()

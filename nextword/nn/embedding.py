@@ -1,0 +1,102 @@
+"""What a token becomes before the first layer: its own vector, and what else is known of its place.
+
+    x_t = drop(norm(scale · E[w_t] + p_t + s_{type of t}))          each part but E only where a model has it
+
+E[w]: Bengio et al., "A Neural Probabilistic Language Model" (2003); positions p: `nextword.nn.position.absolute`; token
+types s (which of two sentences) and the norm: Devlin et al., "BERT" (2019).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from nextword.nn.dropout import dropout, unchanged
+from nextword.nn.init import normal
+from nextword.nn.norm import NormSettings, make_norm
+from nextword.nn.position.absolute import LearnedPositions, SinusoidalPositions
+
+
+@dataclass(frozen=True)
+class EmbeddingSettings:
+    """What is added to the tokens' vectors. positions: "learned" (max_length of them), "sinusoidal" or None."""
+
+    positions: str | None = None
+    max_length: int = 0
+    types: int = 0
+    norm: NormSettings | None = None
+    scale: float = 1.0
+    dropout: float = 0.0
+
+
+class Embedding(nn.Embedding):
+    """A vector for each token, and no more."""
+
+    typed = False  # whether token types mean something
+
+    def __init__(self, vocab_size: int, width: int) -> None:
+        # PyTorch's own drawing, on the meta device, would import its compiler: two seconds at every start
+        super().__init__(vocab_size, width, _weight=torch.empty(vocab_size, width))
+
+    def read(self, ids_BT: Tensor, positions_BT: Tensor, longest: int, types_BT: Tensor | None) -> Tensor:
+        """x_BTD. positions_BT (B or 1, T) with `longest` one more than their largest; types_BT None is all 0."""
+        return self(ids_BT)
+
+    def initialise(self, std: float, generator: torch.Generator) -> None:
+        """N(0, std²)."""
+        normal(self.weight, std, generator)
+
+
+class FullEmbedding(Embedding):
+    """Tokens with positions, types and a norm, whatever of these there is."""
+
+    def __init__(self, vocab_size: int, width: int, settings: EmbeddingSettings) -> None:
+        super().__init__(vocab_size, width)
+        self.grow = partial(torch.mul, settings.scale) if settings.scale != 1.0 else unchanged
+        if settings.positions == "learned":
+            self.positions = LearnedPositions(settings.max_length, width)
+        elif settings.positions == "sinusoidal":
+            self.positions = SinusoidalPositions(width)
+        if settings.types:
+            self.types = Types(settings.types, width)
+        self.added = list(self.children())
+        self.typed = bool(settings.types)
+        self.norm = make_norm(settings.norm) if settings.norm else unchanged
+        self.drop = dropout(settings.dropout)
+
+    def read(self, ids_BT: Tensor, positions_BT: Tensor, longest: int, types_BT: Tensor | None) -> Tensor:
+        """As Embedding's."""
+        x_BTD = self.grow(self(ids_BT))
+        for part in self.added:
+            x_BTD = x_BTD + part(positions_BT, longest, types_BT).to(x_BTD.dtype)
+        return self.drop(self.norm(x_BTD))
+
+    def initialise(self, std: float, generator: torch.Generator) -> None:
+        """N(0, std²) for every table; the norm starts as ones."""
+        super().initialise(std, generator)
+        for part in self.added:
+            part.initialise(std, generator)
+        if isinstance(self.norm, nn.Module):
+            self.norm.initialise()
+
+
+class Types(nn.Module):
+    """A vector for each type of token."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, width))
+
+    def forward(self, positions_BT: Tensor, longest: int, types_BT: Tensor | None) -> Tensor:
+        """s_BTD; that of type 0 for all where none are given."""
+        return self.weight[0] if types_BT is None else nn.functional.embedding(types_BT, self.weight)
+
+    def initialise(self, std: float, generator: torch.Generator) -> None:
+        """N(0, std²)."""
+        normal(self.weight, std, generator)
+
+
+def make_embedding(vocab_size: int, width: int, settings: EmbeddingSettings | None) -> Embedding:
+    """The embedding that the settings describe; without any, the tokens' vectors alone."""
+    return Embedding(vocab_size, width) if settings is None else FullEmbedding(vocab_size, width, settings)
