@@ -4,8 +4,8 @@
 >>> lm = nw.load("runs/demo/model")                     # doctest: +SKIP
 >>> print(lm.generate("Once upon a time"))              # doctest: +SKIP
 
-`load` gives a model with verbs (`generate`, `stream`, `score`, `logprob`, `perplexity`, `embed`, `save`), `pretrain`
-trains one. Importing nextword is cheap: PyTorch is imported by the first use.
+`load` gives a model with verbs (`generate`, `stream`, `score`, `logprob`, `perplexity`, `fill`, `embed`, `states`,
+`save`), `pretrain` trains one. Importing nextword is cheap: PyTorch is imported by the first use.
 """
 
 from importlib import import_module

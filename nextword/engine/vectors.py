@@ -4,7 +4,7 @@
     cls    of the first token of an encoder's text, [CLS]
     last   of the last token, which in a decoder has seen all others
 
-An encoder reads [CLS] text [SEP]; of an encoder-decoder it is the encoder's vectors.
+An encoder reads [CLS] text [SEP]. Of an encoder-decoder it is the encoder's vectors, of the text and its end token.
 """
 
 from collections.abc import Callable, Sequence
@@ -83,7 +83,8 @@ def read_as(model: LanguageModel, tokenizer: Tokenizer, ids: list[int]) -> list[
     """The ids of a text as the model reads it; SettingsError when there is nothing to read, or too much."""
     if not ids:
         raise SettingsError("an empty text has no embedding")
-    read = framed(tokenizer, ids) if model.kind == "encoder" else ids
+    end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    read = {"decoder": ids, "encoder": framed(tokenizer, ids), "encoder-decoder": ids + end}[model.kind]
     if not fits(model, len(read)):
         raise SettingsError(
             f"a text has {len(read)} tokens, the model reads at most {model.max_length}: embed it in parts"

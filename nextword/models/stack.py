@@ -4,9 +4,8 @@ A decoder, an encoder and both halves of an encoder-decoder are this one loop; w
 in typed block descriptions, which a family writes from its config.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -100,12 +99,13 @@ class Stack(nn.Module):
         batch: Batch,
         places: Places,
         cache: KVCache | None = None,
-        sources: Iterable[Source | None] = repeat(None),
+        sources: Sequence[Source] | None = None,
     ) -> Tensor:
         """hidden_BTD after the last norm; `cache` is the state after this call, `sources` one for each layer."""
         angles, sights = self.angles(places, x_BTD), self.sights(batch, places, x_BTD)
-        caches = repeat(None) if cache is None else cache.layers
-        for block, one_sight, layer, source in zip(self.blocks, sights, caches, sources):  # noqa: B905 - endless Nones
+        none = [None] * len(self.blocks)
+        caches, sources = none if cache is None else cache.layers, none if sources is None else sources
+        for block, one_sight, layer, source in zip(self.blocks, sights, caches, sources, strict=True):
             x_BTD = block(x_BTD, angles, one_sight, places.view, layer, source)
         return self.drop(self.norm(x_BTD))
 

@@ -108,7 +108,7 @@ class LabelLoss:
 
 def mean(loss: Mapping[str, Term]) -> float:
     """The loss as one number: sum of weight · total / count over its terms."""
-    return sum(term.weight * float(term.total) / max(int(term.count), 1) for term in loss.values())
+    return sum(term.weight * float(term.total.detach()) / max(int(term.count), 1) for term in loss.values())
 
 
 def add(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Sums:

@@ -15,13 +15,15 @@ from nextword.text.settings import TextSettings
 class EvaluateSettings:
     """Perplexity of a model on held-out text: per token, word and byte, over all and by source.
 
-    Every text is scored alone; longer ones than the model's context in windows that overlap."""
+    Every text is scored alone; longer ones than the model's context in windows that overlap. Encoders and
+    encoder-decoders, which do not read from left to right, are asked to fill gaps."""
 
     RECIPE: ClassVar[str] = "nextword.recipes.evaluate:main"
     EXAMPLES: ClassVar[str] = (
         "  nextword evaluate runs/demo/model --perplexity --text held-out.txt\n"
         "  nextword evaluate runs/demo/model --perplexity --tokens runs/demo/tokens --split validation\n"
         "  nextword evaluate model --perplexity --tokens tokens --windows 256\n"
+        "  nextword evaluate runs/bert/model --gaps --tokens runs/bert/tokens\n"
         "  nextword evaluate model --perplexity --text book.txt --evaluate.overlap=0.75 --json"
     )
 
@@ -29,7 +31,9 @@ class EvaluateSettings:
     "A model folder, or a Hugging Face id (needs the hub extra)."
     _: KW_ONLY
     perplexity: bool = False
-    "Perplexity and bits per byte (for now the only question that evaluate answers)."
+    "Perplexity and bits per byte of a decoder."
+    gaps: bool = False
+    "How well an encoder or encoder-decoder fills gaps: masked accuracy and pseudo-perplexity, or the loss of spans."
     text: TextSettings = field(default_factory=TextSettings)
     tokens: Path | None = None
     "A folder of tokens, as `nextword tokenize` makes it, in place of text."
@@ -42,8 +46,10 @@ class EvaluateSettings:
     "Print the result as JSON."
 
     def __post_init__(self) -> None:
-        if not self.perplexity:
-            raise SettingsError("say what to evaluate: --perplexity")
+        if self.perplexity == self.gaps:
+            raise SettingsError("say what to evaluate: --perplexity of a decoder, or --gaps of another model")
+        if self.gaps and self.tokens is None:
+            raise SettingsError("--gaps needs --tokens FOLDER (`nextword tokenize` makes one)")
         if bool(self.text.sources) == (self.tokens is not None):
             raise SettingsError("give the held-out text either as --text FILE ... or as --tokens FOLDER")
         if self.evaluate.windows is not None and self.tokens is None:

@@ -36,6 +36,8 @@ PROCESS_BYTES = 500 << 20  # Python, PyTorch and their libraries
 FLOAT = 4
 ADAM_STATES = 2
 KEPT_FOR_BACKWARD = 18  # numbers of width D that a pre-norm gated block keeps for each position
+DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")  # as families call them in config.json
+WIDTHS = ("hidden_size", "n_embd", "d_model")
 FLOAT_FORMATS = ("fp32", "bf16")
 
 
@@ -62,7 +64,7 @@ def forecast(settings: RunSettings) -> Forecast:
     characters = text_bytes(settings)
     tokens = characters / BYTES_PER_TOKEN.get(settings.tokenizer.kind, SUBWORD_BYTES)
     vocab_size = settings.tokenizer.vocab_size or (100 if settings.tokenizer.kind == "character" else 4096)
-    config = fresh_config(settings.model, vocab_size, Special())
+    config = fresh_config(settings.model, vocab_size, Special(0, 0, 0))
     token_bytes = 2 if vocab_size <= 1 << 16 else FLOAT
     train = settings.train
     if settings.model.family == "ngram":  # counting: one pass, a table of what was seen
@@ -73,7 +75,8 @@ def forecast(settings: RunSettings) -> Forecast:
     trained = train.steps * train.batch * train.length
     weights = figures.parameters * FLOAT
     rows = train.micro_rows * train.length
-    blocks = config.get("num_hidden_layers", 1) * config.get("hidden_size", 0)
+    depth = next((config[key] for key in DEPTHS if key in config), 1)
+    blocks = depth * next((config[key] for key in WIDTHS if key in config), 0)
     backward = rows * (blocks * KEPT_FOR_BACKWARD + 2 * vocab_size) * FLOAT
     return Forecast(
         text_bytes=characters,

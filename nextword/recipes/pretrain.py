@@ -184,11 +184,10 @@ UNIT["masked"] = "nats per hidden token"
 MIXED = "(the sum of the objective's weighted means)"
 NEXT = {  # objective -> the command to type
     "next_token": 'nextword generate {model} "Once upon a time"',
-    "masked": "nextword evaluate {model} --tokens TOKENS",
-    "masked + next_sentence": "nextword evaluate {model} --tokens TOKENS",
-    "generator + replaced_token": "nextword evaluate {model} --tokens TOKENS",
-    "spans": "nextword evaluate {model} --tokens TOKENS",
-    "prefix": "nextword evaluate {model} --tokens TOKENS",
+    **dict.fromkeys(
+        ("masked", "masked + next_sentence", "generator + replaced_token", "spans"),
+        "nextword evaluate {model} --gaps --tokens TOKENS",
+    ),
 }
 ENDED = {
     "finished": "all",

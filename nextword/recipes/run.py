@@ -21,15 +21,21 @@ from nextword.core.errors import Elsewhere, NextwordError
 from nextword.core.files import write_atomic, write_json
 from nextword.core.progress import duration, quantity
 from nextword.core.settings import to_tree
-from nextword.engine.generate import generate
-from nextword.engine.request import Request
+from nextword.models.count import describe
+from nextword.models.family import Special, fresh_config
+from nextword.models.settings import ModelSettings
+from nextword.objectives.choose import heads, purpose, settled
+from nextword.objectives.settings import ObjectiveSettings
 from nextword.recipes import forecast, run_report, sources
-from nextword.recipes.evaluate import evaluate_tokens
+from nextword.recipes.evaluate import evaluate_gaps, evaluate_tokens
 from nextword.recipes.pretrain import pretrain_tokens
 from nextword.recipes.run_settings import RunSettings
+from nextword.recipes.samples import draw
 from nextword.recipes.stages import Ledger, Stage, remove
 from nextword.recipes.tokenize import tokenize_text
 from nextword.recipes.tokenizer_train import train_tokenizer
+from nextword.tokenizers.settings import TokenizerSettings
+from nextword.train.folder import Summary
 from nextword.train.lock import only_one
 from nextword.train.settings import TrainSettings
 
@@ -89,8 +95,16 @@ def follow(settings: RunSettings, world: World) -> int:
     out = place(settings)
     while (word := world.share(None, world.patient)) == TRAIN:
         with suppress(Elsewhere):  # process 0 says what is wrong, and how it ends
-            pretrain_tokens(out / "tokens", settings.model, settings.train, out / "pretrain", quiet=True, world=world)
+            train_model(settings, out, world, quiet=True)
     return int(word)
+
+
+def train_model(settings: RunSettings, out: Path, world: World, *, quiet: bool) -> Summary:
+    """The stage that all processes share."""
+    tokens, trained = out / "tokens", out / "pretrain"
+    return pretrain_tokens(
+        tokens, settings.model, settings.train, trained, objective=settings.objective, quiet=quiet, world=world
+    )
 
 
 def command(settings: RunSettings, out: Path) -> str:
@@ -102,9 +116,12 @@ def stages(settings: RunSettings, out: Path, world: World = ALONE) -> list[Stage
     """The stages of a run, each with all that its result depends on."""
     tokenizer, tokens, trained, model = out / "tokenizer", out / "tokens", out / "pretrain", out / "model"
     quiet = settings.quiet
+    kind = kind_of(settings.model)
+    wanted = tokenizer_for(settings.tokenizer, settings.objective, kind)
+    settled(settings.objective, kind, heads_of(settings.model))  # an objective that does not fit is refused here
 
     def make_tokenizer() -> dict[str, Any]:
-        made = train_tokenizer(settings.text, settings.split, settings.tokenizer, tokenizer, quiet=quiet)
+        made = train_tokenizer(settings.text, settings.split, wanted, tokenizer, quiet=quiet)
         return {"kind": made.kind, "vocab_size": made.vocab_size}
 
     def make_tokens() -> dict[str, Any]:
@@ -112,26 +129,28 @@ def stages(settings: RunSettings, out: Path, world: World = ALONE) -> list[Stage
 
     def make_model() -> dict[str, Any]:
         world.share(TRAIN, world.patient)
-        summary = pretrain_tokens(tokens, settings.model, settings.train, trained, quiet=quiet, world=world)
+        summary = train_model(settings, out, world, quiet=quiet)
         link(model, trained / "model")
         return asdict(summary)
 
     def make_figures() -> dict[str, Any]:
-        figures = evaluate_tokens(model, tokens, settings.evaluate, quiet=quiet)
+        work = evaluate_tokens if kind == "decoder" else evaluate_gaps
+        figures = work(model, tokens, settings.evaluate, quiet=quiet)
         write_json(out / "evaluation.json", figures)
         return figures
 
     def make_samples() -> dict[str, Any]:
-        samples = draw(model, settings)
+        samples = draw(load(model), settings.sample.prompts, settings.sample.sampling)
         write_json(out / "samples.json", samples)
         return {"samples": samples}
 
     train = {key: value for key, value in to_tree(settings.train).items() if key not in TrainSettings.FREE}
+    made_of = {"model": to_tree(settings.model), "objective": to_tree(settings.objective), "train": train}
     text = {"sources": sources.fingerprint(settings.text), "split": to_tree(settings.split)}
     return [
-        Stage("tokenizer", text | {"tokenizer": to_tree(settings.tokenizer)}, ["tokenizer"], make_tokenizer),
+        Stage("tokenizer", text | {"tokenizer": to_tree(wanted)}, ["tokenizer"], make_tokenizer),
         Stage("tokenize", {}, ["tokens"], make_tokens),
-        Stage("pretrain", {"model": to_tree(settings.model), "train": train}, ["pretrain", "model"], make_model),
+        Stage("pretrain", made_of, ["pretrain", "model"], make_model),
         Stage("evaluate", to_tree(settings.evaluate), ["evaluation.json"], make_figures),
         Stage("sample", to_tree(settings.sample), ["samples.json"], make_samples),
     ]
@@ -143,32 +162,38 @@ def link(link_path: Path, target: Path) -> None:
     link_path.symlink_to(os.path.relpath(target, link_path.parent), target_is_directory=True)
 
 
-def draw(model: Path, settings: RunSettings) -> list[dict[str, Any]]:
-    """A continuation of every prompt by the finished model; no longer than the model's context leaves room for."""
-    assembled = load(model)
-    tokenizer, prompts = assembled.tokenizer, settings.sample.prompts
-    requests = []
-    for prompt in prompts:
-        request = Request.of(tokenizer, prompt, replace(settings.sample.sampling, max_tokens=None))
-        room = request.limit(assembled.model.max_length)
-        most = min(settings.sample.sampling.max_tokens or room, room)
-        requests.append(Request.of(tokenizer, prompt, replace(settings.sample.sampling, max_tokens=most)))
-    return [
-        {"prompt": prompt, "text": generation.text, "ended": generation.reason}
-        for prompt, generation in zip(prompts, generate(assembled.model, requests), strict=True)
-    ]
+def kind_of(model: ModelSettings) -> str:
+    """The kind of model that the settings describe."""
+    return describe(fresh_config(model, 1, Special(0, 0, 0))).kind
+
+
+def heads_of(model: ModelSettings) -> tuple[str, ...]:
+    """The names of its further heads."""
+    return heads(describe(fresh_config(model, 1, Special(0, 0, 0))))
+
+
+def tokenizer_for(settings: TokenizerSettings, objective: ObjectiveSettings, kind: str) -> TokenizerSettings:
+    """The tokenizer's settings with the special tokens that the model needs, where they do not say."""
+    needed = purpose(objective, kind)
+    return settings if settings.purpose is not None or needed == "gpt" else replace(settings, purpose=needed)
 
 
 def conclude(ledger: Ledger, quiet: bool) -> None:
     """Prints the figures by source, and what to type next."""
     figures, trained = ledger.summary("evaluate"), ledger.summary("pretrain")
-    table = Table("held-out text", "tokens", "loss", "perplexity", "bits per byte", box=None, padding=(0, 2, 0, 0))
-    for name, row in run_report.figure_rows(figures):
-        table.add_row(name, *row)
+    metrics = figures["all"].get("metrics")
+    headings = run_report.HEADINGS if metrics is None else list(run_report.metric_rows(metrics))
+    table = Table("held-out text", *headings, box=None, padding=(0, 2, 0, 0))
+    if metrics is None:
+        for name, row in run_report.figure_rows(figures):
+            table.add_row(name, *row)
+    else:
+        table.add_row("all", *run_report.metric_rows(metrics).values())
     console = Console()
     if not quiet:
         console.print(table)
         took = sum(ledger.seconds(name) for name in ledger.tree["stages"])
         console.print(f"\n{quantity(trained['parameters'])} parameters, {duration(took)} of work in all")
     print(f"report: {ledger.out / 'report.html'}")
-    print(f"next: nextword generate {ledger.out / 'model'} {json.dumps('The')}")
+    verb = "inspect" if metrics is not None else "generate"
+    print(f"next: nextword {verb} {ledger.out / 'model'}" + (f" {json.dumps('The')}" if metrics is None else ""))

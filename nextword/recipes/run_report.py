@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from nextword.core import log
@@ -20,6 +21,17 @@ def figure_rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ..
     for name, row in [*parts, ("all", figures["all"])] if len(parts) > 1 else [("all", figures["all"])]:
         numbers = (number(row["loss"], 3), number(row["perplexity"], 2), number(row["bits_per_byte"], 3))
         yield name, (f"{row['tokens']:,}", *numbers)
+
+
+HEADINGS = ["tokens", "loss", "perplexity", "bits per byte"]
+
+
+def metric_rows(metrics: Mapping[str, float]) -> dict[str, str]:
+    """An objective's metrics as text: accuracies in percent, what else there is as a number."""
+    return {
+        name.replace("_", " "): f"{100 * value:.1f} %" if name.endswith("_accuracy") else f"{value:,.2f}"
+        for name, value in metrics.items()
+    }
 
 
 def number(value: float | None, digits: int) -> str:
@@ -53,6 +65,27 @@ def curves(records: list[dict[str, Any]]) -> list[Curve]:
     return drawn
 
 
+def main_figures(whole: Mapping[str, Any], tokens: Mapping[str, Any]) -> list[Figure]:
+    """What says most about the model: perplexities of a decoder, metrics of what fills gaps."""
+    if "metrics" in whole:
+        return [Figure(name, value, "held-out text") for name, value in metric_rows(whole["metrics"]).items()]
+    known = f"{tokens['vocab_size']:,} tokens known"
+    return [
+        Figure("bits per byte", number(whole["bits_per_byte"], 3), "held-out text; lower is better"),
+        Figure("perplexity per token", number(whole["perplexity"], 2), known),
+    ]
+
+
+def commands(out: Path, fills: bool) -> list[str]:
+    """What to type next with a model that fills gaps, or one that goes on with a text."""
+    if fills:
+        return [f"nextword evaluate {out / 'model'} --gaps --tokens {out / 'tokens'}"]
+    return [
+        f'nextword generate {out / "model"} "Once upon a time" --temperature 0.8',
+        f"nextword evaluate {out / 'model'} --perplexity --text FILE",
+    ]
+
+
 def page(ledger: Ledger) -> str:
     """The report of a finished run as HTML."""
     summaries = {name: ledger.summary(name) for name in ledger.tree["stages"]}
@@ -71,11 +104,8 @@ def page(ledger: Ledger) -> str:
             title=f"Run {ledger.tree['recipe']}",
             summary=f"A {model} of {sizes}, trained on {quantity(trained['tokens'])} tokens in {duration(total)}.",
             figures=[
-                Figure("bits per byte", number(whole["bits_per_byte"], 3), "held-out text; lower is better"),
-                Figure(
-                    "perplexity per token", number(whole["perplexity"], 2), f"{tokens['vocab_size']:,} tokens known"
-                ),
-                Figure("loss", number(whole["loss"], 3), "nats per token, held-out text"),
+                *main_figures(whole, tokens),
+                Figure("loss", number(whole["loss"], 3), "nats per prediction, held-out text"),
                 Figure("parameters", quantity(trained["parameters"]), "embeddings included"),
                 Figure("time", duration(total), "all stages"),
                 Figure("peak memory", f"{trained['memory'] / 1e9:.1f} GB", "of the process while training"),
@@ -85,7 +115,7 @@ def page(ledger: Ledger) -> str:
             sections=[
                 Section(
                     "Held-out text",
-                    ["source", "tokens", "loss", "perplexity", "bits per byte"],
+                    ["source", *HEADINGS],
                     [(name, *row) for name, row in figure_rows(figures)],
                     f"Scored: {figures['what']}. The split: {tokens['split']}.",
                 ),
@@ -98,8 +128,7 @@ def page(ledger: Ledger) -> str:
             ],
             settings=settings,
             commands=[
-                f'nextword generate {ledger.out / "model"} "Once upon a time" --temperature 0.8',
-                f"nextword evaluate {ledger.out / 'model'} --perplexity --text FILE",
+                *commands(ledger.out, "metrics" in whole),
                 f"nextword verify {ledger.out / 'model'}",
                 f"nextword inspect {ledger.out / 'model'}",
             ],

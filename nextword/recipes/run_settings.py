@@ -12,6 +12,7 @@ from nextword.core.settings import check_keys, load_toml
 from nextword.decode.settings import SamplingSettings
 from nextword.evals.settings import EvaluateSection
 from nextword.models.settings import ModelSettings
+from nextword.objectives.settings import ObjectiveSettings
 from nextword.text.settings import SplitSettings, TextSettings
 from nextword.tokenizers.settings import TokenizerSettings
 from nextword.train.settings import TrainSettings
@@ -22,7 +23,7 @@ class SampleSettings:
     """What is generated at the end of a run, to look at."""
 
     prompts: tuple[str, ...] = ("The", "Once upon a time")
-    "Prompts that the finished model continues."
+    "Prompts that the finished model continues; for an encoder or encoder-decoder texts with gaps that it fills."
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     "How each continuation is drawn."
 
@@ -57,6 +58,7 @@ class RunSettings:
     split: SplitSettings = field(default_factory=SplitSettings)
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSection = field(default_factory=EvaluateSection)
     sample: SampleSettings = field(default_factory=SampleSettings)

@@ -20,7 +20,7 @@ from nextword.train.settings import TrainSettings
 from nextword.verify.rows import padded
 from nextword.verify.subject import Ids, Subject
 
-STEPS = 4
+STEPS = 3
 ROWS = 2
 SHORTEST = 2  # tokens of a text in which something can be hidden
 UNTRAINED = "it is counted, without gradients and steps; counting begins anew when it was interrupted"

@@ -136,10 +136,18 @@ def test_a_folder_that_cannot_be_written_is_verified_all_the_same(
     assert status == 0 and err.startswith("not stored: cannot write")
 
 
-def test_transformers_reads_a_verified_folder(here: Callable, tiny: Callable[[str], Path], tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM
+@pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
+def test_transformers_reads_a_verified_folder_and_what_it_writes_is_verified(
+    here: Callable, tiny: Callable[[str], Path], tmp_path: Path, family: str
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    folder = Path(shutil.copytree(tiny("llama"), tmp_path / "model"))
+    folder, theirs = Path(shutil.copytree(tiny(family), tmp_path / "model")), tmp_path / "theirs"
     assert here("verify", folder, "--only=saved", "--quiet")[0] == 0
     assert (folder / "verify.json").exists()
-    assert AutoModelForCausalLM.from_pretrained(folder).config.model_type == "llama"
+    kind = AutoModelForSeq2SeqLM if family == "t5" else AutoModelForCausalLM
+    kind.from_pretrained(folder).save_pretrained(theirs)
+    for file in folder.glob("tokenizer*"):
+        shutil.copy(file, theirs)
+    status, out, _ = here("verify", theirs, "--quiet")
+    assert status == 0, out

@@ -179,6 +179,9 @@ class Rotation:
 
 def rotate(x_BHTE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turns every pair (k, k + E/2) by its angle; cos and sin are (T, E/2) or (B, 1, T, E/2). Gives contiguous BHTE."""
+    if torch.compiler.is_compiling():  # a compiler fuses the plain formula, and cannot follow what writes into halves
+        first, second = x_BHTE.chunk(2, -1)
+        return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
     if torch.is_grad_enabled() and x_BHTE.requires_grad:
         return _Rotate.apply(x_BHTE, cos, sin)
     return _turn(x_BHTE, cos, sin, torch.empty(x_BHTE.shape, dtype=x_BHTE.dtype, device=x_BHTE.device))

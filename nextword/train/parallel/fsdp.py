@@ -55,8 +55,7 @@ class Sharded(Weights):
             param_dtype=dtype if self.low else None, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
         self.root = Whole(self.model)
-        shards = [module for module in self.model.modules() if isinstance(module, Block)]
-        for module in (*shards, self.root):
+        for module in (*units(self.model), self.root):
             sharded = fully_shard(module, mesh=mesh, mp_policy=policy)
             sharded.set_gradient_divide_factor(1.0)  # a sum over processes, as the loss is one
             sharded.set_force_sum_reduction_for_comms(True)
@@ -116,6 +115,18 @@ class Sharded(Weights):
     def held(self, rows: int) -> slice:
         """Its chunk."""
         return chunk(rows, self.world.rank, self.world.size)
+
+
+def units(model: nn.Module) -> list[nn.Module]:
+    """What is gathered together: blocks; of a block that asks a source, the parts that nothing but the block uses.
+
+    (Its keys and values of the source are computed before the first block runs, so they are gathered with the rest.)
+    """
+    found: list[nn.Module] = []
+    for module in model.modules():
+        if isinstance(module, Block):
+            found += [module] if module.settings.cross is None else [module.attention, module.feedforward]
+    return found
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from nextword.verify.equality import Equality, Measured, exact
 from nextword.verify.subject import Subject
 from nextword.verify.training import STEPS, begin, untrained
 
-STOP = 2  # the step after which one of the two runs is interrupted
+STOP = 1  # the step after which one of the two runs is interrupted
 LOSSES = "losses of the steps"
 
 

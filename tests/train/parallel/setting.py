@@ -6,9 +6,12 @@ import numpy as np
 import torch
 
 from nextword.core.distributed import ALONE, World
+from nextword.data.forms.spans import Spans
+from nextword.data.marks import Marks
 from nextword.models.checkpoint import load_model, write_model
 from nextword.models.create import create
 from nextword.models.settings import ModelSettings
+from nextword.objectives.base import LabelLoss
 from nextword.train import pretrain as training
 from nextword.train.folder import Summary
 from nextword.train.pretrain import ModelFiles, Text
@@ -52,10 +55,17 @@ def write(folder: Path, model: torch.nn.Module) -> None:
     write_model(model, folder)
 
 
-def pretrain(out: Path, world: World = ALONE, *, ids: int = 0, dropout: float = 0.0, **changes: object) -> Summary:
+def pretrain(
+    out: Path, world: World = ALONE, *, ids: int = 0, dropout: float = 0.0, family: str = "llama", **changes: object
+) -> Summary:
     """Trains into `out`; `ids`: the seed of the text."""
     row = np.cumsum(np.random.default_rng(ids).integers(0, 3, 700)) % VOCABULARY
-    model = create(ModelSettings(width=18, depth=2, heads=3, dropout=dropout), VOCABULARY, 1)
+    sizes = ModelSettings(family=family, width=18, depth=2, heads=3, dropout=dropout)
+    model = create(sizes, VOCABULARY, 1, pad_id=0, eos_id=1)
+    objective = None
+    if family == "t5":
+        marks = Marks(VOCABULARY, specials=(0, 1, 15, 16), pad=0, eos=1, sentinels=(16, 15))
+        objective = LabelLoss("spans", frozenset({"encoder-decoder"}), Spans(marks))
     return training.pretrain(
         model,
         Text(Row(row[:600]), Row(row[600:])),
@@ -64,6 +74,7 @@ def pretrain(out: Path, world: World = ALONE, *, ids: int = 0, dropout: float = 
         ModelFiles(write, load_model),
         depends={},
         flops_per_token=1e4,
+        objective=objective,
         quiet=True,
         world=world,
     )

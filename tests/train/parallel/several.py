@@ -62,6 +62,7 @@ def main(out: Path, world: World) -> None:
 
     for kind in ("ddp", "fsdp"):
         note(kind, run(out / kind, world, parallel=kind, micro_batch=2))
+        note(f"{kind}-t5", run(out / f"{kind}-t5", world, parallel=kind, micro_batch=2, family="t5"))
         note(f"{kind}-half", run(out / f"{kind}-half", world, parallel=kind, stop=4))
         note(f"one-{kind}", run(out / f"one-{kind}", world, parallel=kind))  # begun by one process
         full = {"parallel": kind, "precision": "bf16", "dropout": 0.2, "ema": 0.9, "recompute": kind == "fsdp"}

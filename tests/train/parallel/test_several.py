@@ -75,6 +75,15 @@ def test_two_processes_equal_one(out: Path, kind: str) -> None:
     assert_close(out / "one", out / kind)
 
 
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_an_encoder_decoder_too(out: Path, setting: ModuleType, kind: str) -> None:
+    """Its rows have different numbers of labels, and the decoder's blocks ask the source."""
+    assert seen(out, 0)[f"{kind}-t5"] == seen(out, 1)[f"{kind}-t5"] == ""
+    if not (out / "t5").exists():
+        setting.pretrain(out / "t5", family="t5")
+    assert_close(out / "t5", out / f"{kind}-t5")
+
+
 @pytest.mark.parametrize("name", ["one-ddp", "one-fsdp", "ddp-fsdp"])
 def test_more_processes_go_on(out: Path, name: str) -> None:
     assert seen(out, 0)[name] == seen(out, 1)[name] == ""
