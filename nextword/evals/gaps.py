@@ -13,6 +13,7 @@ vocabulary. (Salazar et al., "Masked Language Model Scoring", 2020.)
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -27,7 +28,7 @@ from nextword.data.labelled import IGNORED, Labelled
 from nextword.data.marks import Marks
 from nextword.data.stream import Place, TokenRow
 from nextword.evals.settings import EvaluateSection
-from nextword.models.base import Batch, LanguageModel
+from nextword.models.base import Batch, LanguageModel, pad
 from nextword.models.transformer import Transformer
 from nextword.nn.loss import Loss
 from nextword.objectives.base import Sums, add, add_terms, inputs, mean
@@ -126,12 +127,13 @@ def pseudo_nats(model: Transformer, tokenizer: Tokenizer, rows: Sequence[Row], s
     found, at_once = [], max(1, settings.batch_tokens // length)
     for start in range(0, len(spread), at_once):
         some = [places[number] for number in spread[start : start + at_once]]
-        ids_BT = torch.from_numpy(np.stack([framed[row] for row, _ in some]))
+        padded = pad([framed[row].tolist() for row, _ in some])  # a text's last row may be shorter
+        ids_BT = padded.ids_BT
         place_B = torch.tensor([place for _, place in some])[:, None]
         labels_BT = torch.full_like(ids_BT, IGNORED).scatter(1, place_B, ids_BT.gather(1, place_B))
-        ids_BT = ids_BT.scatter(1, place_B, form.hide.mask)
+        hidden = replace(padded, ids_BT=ids_BT.scatter(1, place_B, form.hide.mask))
         device = device_of(model)
-        logp_BT = model.score(Batch(ids_BT.to(device)), labels_BT.to(device))
+        logp_BT = model.score(hidden.to(device), labels_BT.to(device))
         found.append(-logp_BT.sum(1).double().cpu())
     return torch.cat(found)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nextword.core.settings import load_toml
 from nextword.recipes.shipped_recipes import recipes
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -22,6 +23,7 @@ TINY = {
              "--train.eval-every=6"],
     "ngram": [],
 }  # fmt: skip
+VOCABULARY = {"bert": 600, "electra": 600, "t5": 600}  # pieces of words need more than bytes do
 SAMPLES = ["--sample.sampling.max-tokens=5"]
 
 
@@ -81,11 +83,12 @@ def test_dry_run_forecasts_and_does_nothing(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in recipes() if name != "demo"])
 def test_every_shipped_recipe_runs_at_tiny_scale(cli: Cli, name: str, tmp_path: Path) -> None:
-    family = {"lstm": "lstm", "ngram": "ngram"}.get(name, "llama")
-    vocabulary = ["--tokenizer.vocab-size=300"] if name in {"lstm", "ngram"} else []
+    family = load_toml(recipes()[name])["model"]["family"]
+    vocabulary = [] if name == "characters" else [f"--tokenizer.vocab-size={VOCABULARY.get(name, 300)}"]
     windows = ["--evaluate.windows=32"] if name == "characters" else []
     out = tmp_path / "out"
-    result = cli("run", name, "--out", out, *TINY_TEXT, *vocabulary, *TINY[family], *windows, *SAMPLES)
+    sizes = TINY.get(family, TINY["llama"])
+    result = cli("run", name, "--out", out, *TINY_TEXT, *vocabulary, *sizes, *windows, *SAMPLES)
     assert result.returncode == 0, result.stderr
     assert (out / "report.html").exists()
     assert json.loads((out / "model" / "config.json").read_text())["model_type"].endswith(family)
