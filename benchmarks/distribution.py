@@ -19,7 +19,7 @@ from nextword.data.shards import TokenWriter
 from nextword.tokenizers.settings import TokenizerSettings
 from nextword.tokenizers.train import train
 
-ROUNDS, STEPS, SKIPPED = 3, 14, 4  # the first steps warm up
+ROUNDS, STEPS, SKIPPED = 3, 10, 3  # the first steps warm up
 SIZES = ["--model.width=384", "--model.depth=6", "--train.length=256", "--train.batch=8"]
 FLAGS = [*SIZES, f"--train.steps={STEPS}", "--train.precision=fp32", "--train.eval_every=0", "--quiet", "--json",
          "--train.checkpoint_every=1000"]  # fmt: skip
