@@ -21,6 +21,7 @@ from nextword.objectives.next_token import NextToken
 from nextword.train.loop import update
 from nextword.train.optimizers.adamw import AdamW
 from nextword.train.precision import Weights, choose
+from nextword.train.roles import roles
 from nextword.train.run import Run
 from nextword.train.settings import TrainSettings
 
@@ -115,7 +116,8 @@ def our_run(batch: int) -> Run:
     settings = TrainSettings(batch=batch, length=TIME)
     model = create(ModelSettings(width=WIDTH, depth=LAYERS, heads=HEADS, ffn_width=FFN, tied=True), VOCABULARY, 0)
     weights = Weights(model.train(), choose("auto", torch.device("cpu")).precision)
-    return Run(model, weights, AdamW(weights.masters, settings), NextToken(), None, settings)
+    optimizer = AdamW(weights.masters, settings, roles(model, weights.masters))
+    return Run(model, weights, optimizer, NextToken(), None, settings)
 
 
 def measure() -> list[Ratio]:

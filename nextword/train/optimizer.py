@@ -9,6 +9,7 @@ from typing import Protocol, cast
 from torch import Tensor
 
 from nextword.core.registry import part
+from nextword.train.roles import Role
 from nextword.train.settings import TrainSettings
 
 
@@ -24,7 +25,8 @@ class Optimizer(Protocol):
         ...
 
 
-Make = Callable[[Mapping[str, Tensor], TrainSettings], Optimizer]
+# masters by name, settings, and what each of them does in the model
+Make = Callable[[Mapping[str, Tensor], TrainSettings, Mapping[str, Role]], Optimizer]
 
 
 def find(name: str) -> Make:

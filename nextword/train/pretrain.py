@@ -42,6 +42,7 @@ from nextword.train.optimizer import find as find_optimizer
 from nextword.train.parallel import choose
 from nextword.train.parallel.agreement import check_same
 from nextword.train.parallel.choose import device_of
+from nextword.train.roles import roles
 from nextword.train.run import Run
 from nextword.train.saver import Saver, Snapshot
 from nextword.train.schedule import find as find_schedule
@@ -200,7 +201,8 @@ def assemble(
     if settings.compile and (why := blocks.compile_blocks(together, device)) is not None:
         say(f"train.compile has no effect: {why}", not world.first)
     weights = choose.weights_for(model, together, precision, settings, world, device)
-    optimizer = find_optimizer(settings.optimizer)(weights.masters, settings)
+    known = roles(together, weights.masters)
+    optimizer = find_optimizer(settings.optimizer)(weights.masters, settings, known)
     return Run(model, weights, optimizer, objective, text.train, settings, world)
 
 

@@ -8,6 +8,7 @@ from nextword.train.optimizers.adamw import AdamW, fused, plain
 from nextword.train.settings import TrainSettings
 
 SETTINGS = TrainSettings(betas=(0.8, 0.9), eps=1e-4, weight_decay=0.5)
+ROLES = {"matrix": "hidden", "gain": "vector", "used": "hidden"}
 
 
 def by_hand(weight: np.ndarray, gradients: list[np.ndarray], decay: float) -> np.ndarray:
@@ -27,7 +28,7 @@ def test_three_steps_by_hand(update: object) -> None:
     start = {"matrix": draw.normal(size=(3, 5)), "gain": draw.normal(size=5)}
     gradients = {name: [draw.normal(size=value.shape) for _ in range(3)] for name, value in start.items()}
     tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in start.items()}
-    adamw = AdamW(tensors, SETTINGS)
+    adamw = AdamW(tensors, SETTINGS, ROLES)
     adamw.update = update
     for step in range(3):
         for name, tensor in tensors.items():
@@ -40,13 +41,13 @@ def test_three_steps_by_hand(update: object) -> None:
 def test_a_tensor_without_gradient_stays() -> None:
     tensors = {"used": torch.ones(2, 2), "gain": torch.ones(3)}
     tensors["gain"].grad = torch.ones(3)
-    AdamW(tensors, SETTINGS).step(0.1)
+    AdamW(tensors, SETTINGS, ROLES).step(0.1)
     assert torch.equal(tensors["used"], torch.ones(2, 2)) and (tensors["gain"] < 1).all()
 
 
 def test_the_state_is_what_it_remembers() -> None:
     tensors = {"gain": torch.ones(3)}
-    adamw = AdamW(tensors, SETTINGS)
+    adamw = AdamW(tensors, SETTINGS, ROLES)
     before = adamw.state()
     tensors["gain"].grad = torch.ones(3)
     adamw.step(0.1)

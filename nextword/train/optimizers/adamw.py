@@ -3,7 +3,7 @@
 m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 w = w (1 - lr * decay) - lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
-The decay shrinks matrices only: a norm's gain or a bias has one dimension and a size that means something.
+The decay shrinks matrices only: a norm's gain or a bias ("vector" among the roles) has a size that means something.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from nextword.train.roles import Role
 from nextword.train.settings import TrainSettings
 
 FUSED = {"cpu", "cuda"}  # where PyTorch does the whole update in one pass over memory
@@ -19,8 +20,8 @@ FUSED = {"cpu", "cuda"}  # where PyTorch does the whole update in one pass over 
 class AdamW:
     """`mean` and `square` are m and v, by name; `time` is t, on the tensors' device."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], settings: TrainSettings) -> None:
-        self.parameters, self.settings = parameters, settings
+    def __init__(self, parameters: Mapping[str, Tensor], settings: TrainSettings, roles: Mapping[str, Role]) -> None:
+        self.parameters, self.settings, self.roles = parameters, settings, roles
         device = next(iter(parameters.values())).device
         self.update = fused if device.type in FUSED else plain
         self.time = torch.zeros((), device=device)
@@ -33,7 +34,7 @@ class AdamW:
         self.time += 1
         found = {name: tensor for name, tensor in self.parameters.items() if tensor.grad is not None}
         for decay, matrices in ((self.settings.weight_decay, True), (0.0, False)):
-            names = [name for name, tensor in found.items() if (tensor.ndim >= 2) == matrices]
+            names = [name for name in found if (self.roles[name] != "vector") == matrices]
             if names:
                 lists = [[table[name] for name in names] for table in (found, self.mean, self.square)]
                 self.update(*lists, self.time, rate, decay, self.settings)
