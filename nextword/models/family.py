@@ -74,7 +74,7 @@ class Family:
     config.json -> model, on whatever device torch makes tensors on. rules: config.json -> how tensors are named.
     ignored: names of tensors in files that carry nothing (tables that old versions stored). copies: names of tensors
     that some files hold although they are tied to another, which they must equal. older: the names in a file -> those
-    among them that are written otherwise today, with today's name.
+    among them that are written otherwise today, with today's name. note: what whoever saves one should know.
     """
 
     honoured: frozenset[str]
@@ -84,6 +84,7 @@ class Family:
     ignored: Callable[[dict[str, Any]], frozenset[str]] = lambda config: frozenset()
     copies: Callable[[dict[str, Any]], Mapping[str, str]] = lambda config: {}
     older: Callable[[Iterable[str]], Mapping[str, str]] = lambda names: {}
+    note: str = ""
 
 
 def find(model_type: object, where: str) -> Family:
@@ -100,7 +101,8 @@ def fresh_config(settings: ModelSettings, vocab_size: int, special: Special) -> 
     """The config.json of a fresh model; SettingsError for a set field that the family does not honour."""
     family: Family = part(FAMILIES, settings.family, "FAMILY")  # type: ignore[assignment]
     for field in fields(settings):
-        if field.name != "family" and field.name not in family.honoured and getattr(settings, field.name) is not None:
+        unset = getattr(settings, field.name) in (None, ())
+        if field.name != "family" and field.name not in family.honoured and not unset:
             raise SettingsError(
                 f"model.{field.name} does not apply to the family {settings.family!r}, "
                 f"which has: {', '.join(sorted(family.honoured))}"

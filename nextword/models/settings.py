@@ -21,7 +21,7 @@ class ModelSettings:
     MAIN: ClassVar[str] = "family"  # `--model lstm` stands for `--model.family lstm`
 
     family: Annotated[str, Parameter(alias="--model")] = "llama"
-    "The kind of model: llama, gpt2, bert, t5, lstm or ngram."
+    "The kind of model: llama, gpt2, bert, electra, t5, nextword (learns fastest), lstm or ngram."
     width: int | None = None
     "Width of the residual stream, d_model (256)."
     depth: int | None = None
@@ -47,10 +47,15 @@ class ModelSettings:
     next_sentence: bool | None = None
     "Whether a head judges if a second sentence follows the first (bert: yes)."
     order: int | None = None
-    "Length of the longest counted sequence, n of the n-gram (ngram: 3)."
+    "Length of the longest counted sequence (ngram: 3), or of the longest that has a vector (nextword: 3; 1 for none)."
+    buckets: int | None = None
+    "Rows of a table of n-grams (nextword: 32768, or all n-grams where they are fewer)."
+    without: tuple[str, ...] = ()
+    "nextword: parts left out to see their worth: relu2 qk-norm zero-outputs value-embeddings ngrams mixing cap."
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "heads", "kv_heads", "head_width", "ffn_width", "max_length", "order"):
+        for name in ("width", "depth", "heads", "kv_heads", "head_width", "ffn_width", "max_length", "order",
+                     "buckets"):  # fmt: skip
             value = getattr(self, name)
             if value is not None:
                 in_range(f"model.{name}", value, 1, LARGEST_ORDER if name == "order" else float("inf"))

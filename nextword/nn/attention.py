@@ -78,7 +78,19 @@ class Attention(nn.Module):
         memory: LayerCache | None = None,
     ) -> Tensor:
         """`angles`: cosines and sines of the positions, where they turn; with a `view`, keys go through the cache."""
-        q_BHTE, k_BKTE, v_BKTE = (self.split(part(x_BTD)) for part in (self.query, self.key, self.value))
+        return self.take(x_BTD, self.split(self.value(x_BTD)), angles, sight, view, memory)
+
+    def take(
+        self,
+        x_BTD: Tensor,
+        v_BKTE: Tensor,
+        angles: tuple[Tensor, ...],
+        sight: Sight,
+        view: View | None,
+        memory: LayerCache | None,
+    ) -> Tensor:
+        """What each position takes of the values."""
+        q_BHTE, k_BKTE = self.split(self.query(x_BTD)), self.split(self.key(x_BTD))
         q_BHTE, k_BKTE = self.turn(self.query_norm(q_BHTE), *angles), self.turn(self.key_norm(k_BKTE), *angles)
         if view is not None:
             k_BKTE, v_BKTE = view.write(memory, k_BKTE, v_BKTE)

@@ -3,15 +3,18 @@
     pre        x ← x + attention(norm(x));     x ← x + feedforward(norm(x))
     post       x ← norm(x + attention(x));     x ← norm(x + feedforward(x))
     parallel   x ← x + attention(norm(x)) + feedforward(norm'(x))
+    mixed      x ← a x + b x₀, then as pre           x₀: what entered the first block; a, b learnt, 1 and 0 at first
 
 The first transformers normed behind each part ("post"; Vaswani et al., 2017; BERT). With the norm before each part the
 stream itself is never rescaled and gradients reach the first layer unhindered (Xiong et al., "On Layer Normalization in
 the Transformer Architecture", 2020; GPT-2, LLaMA, T5). In parallel both parts read the same stream, which is faster on
 many devices (GPT-NeoX with a norm for each, GPT-J and PaLM with one norm for both). The decoder of an encoder-decoder
-asks the source between the two.
+asks the source between the two. Mixed blocks hand the embedding on to every layer (modded-nanogpt, nanochat, 2025),
+and their attention may be given values of the token itself (`nextword.nn.valued`).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +25,7 @@ from nextword.nn.dropout import dropout
 from nextword.nn.feedforward import FeedForwardSettings, make_feedforward
 from nextword.nn.mask import Sight
 from nextword.nn.norm import NormSettings, make_norm
+from nextword.nn.valued import ValuedAttention
 
 Angles = tuple[Tensor, ...]
 Source = tuple[LayerCache, Sight]  # a source's keys and values in a layer, and what may be seen of them
@@ -31,7 +35,8 @@ Source = tuple[LayerCache, Sight]  # a source's keys and values in a layer, and 
 class BlockSettings:
     """The parts of one block and their arrangement, a key of ARRANGEMENTS.
 
-    cross: the attention to a source, between the other two (pre and post). dropout: on what each part adds.
+    cross: the attention to a source, between the other two (pre and post). dropout: on what each part adds. zero: what
+    writes into the stream starts at 0, so that a fresh block changes nothing (Zhang et al., "Fixup", 2019).
     """
 
     norm: NormSettings
@@ -40,16 +45,19 @@ class BlockSettings:
     arrangement: str = "pre"
     cross: AttentionSettings | None = None
     dropout: float = 0.0
+    zero: bool = False
 
 
 class Block(nn.Module):
     """x_BTD -> x_BTD, one layer further; the norm before each part."""
 
+    ATTENTION: ClassVar[type[Attention]] = Attention
+
     def __init__(self, settings: BlockSettings) -> None:
         super().__init__()
         self.settings = settings
         self.attention_norm = make_norm(settings.norm)
-        self.attention = Attention(settings.attention)
+        self.attention = self.ATTENTION(settings.attention)
         if settings.cross is not None:
             self.cross_norm = make_norm(settings.norm)
             self.cross = CrossAttention(settings.cross)
@@ -77,7 +85,7 @@ class Block(nn.Module):
             if name.endswith("norm"):
                 part.initialise()
             elif name != "drop":
-                part.initialise(std, output_std, generator)
+                part.initialise(std, 0.0 if self.settings.zero else output_std, generator)
 
 
 class CrossBlock(Block):
@@ -122,6 +130,39 @@ class ParallelSharedBlock(Block):
         return x_BTD + self.drop(self.attention(n_BTD, angles, sight, view, cache)) + self.drop(self.feedforward(n_BTD))
 
 
+class ValuedBlock(Block):
+    """The attention takes values of the token itself, the second of `source`."""
+
+    ATTENTION = ValuedAttention
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        taken_BTD = self.attention(self.attention_norm(x_BTD), angles, sight, view, cache, source[1])
+        x_BTD = x_BTD + self.drop(taken_BTD)
+        return x_BTD + self.drop(self.feedforward(self.feedforward_norm(x_BTD)))
+
+
+class MixedBlock(Block):
+    """The stream is mixed with what entered the first block, the first of `source`, before all else."""
+
+    def __init__(self, settings: BlockSettings) -> None:
+        super().__init__(settings)
+        self.mix = nn.Parameter(torch.empty(2))
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        x_BTD = torch.addcmul(self.mix[0] * x_BTD, self.mix[1], source[0])
+        return super().forward(x_BTD, angles, sight, view, cache, source)
+
+    def initialise(self, std: float, output_std: float, generator: torch.Generator) -> None:
+        """As Block's; the stream alone at first."""
+        super().initialise(std, output_std, generator)
+        with torch.no_grad():
+            self.mix.copy_(torch.tensor([1.0, 0.0]))
+
+
+class ValuedMixedBlock(MixedBlock, ValuedBlock):
+    """Both: the stream is mixed, and the attention takes values of the token itself."""
+
+
 # by arrangement, and whether a source is asked
 ARRANGEMENTS: dict[tuple[str, bool], type[Block]] = {
     ("pre", False): Block,
@@ -130,6 +171,9 @@ ARRANGEMENTS: dict[tuple[str, bool], type[Block]] = {
     ("post", True): PostCrossBlock,
     ("parallel", False): ParallelBlock,
     ("parallel-shared", False): ParallelSharedBlock,
+    ("valued", False): ValuedBlock,
+    ("mixed", False): MixedBlock,
+    ("mixed-valued", False): ValuedMixedBlock,
 }
 
 

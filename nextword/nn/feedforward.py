@@ -43,7 +43,7 @@ def _quick_slope(dy: Tensor, x: Tensor) -> Tensor:
 
 
 def _relu_squared(x: Tensor) -> Tensor:
-    return F.relu(x).square_()
+    return F.relu(x).square()  # not in place: relu's gradient needs its result
 
 
 QUICK = 1.702  # with which x·σ(1.702 x) is near GELU (Hendrycks & Gimpel, 2016)

@@ -18,6 +18,7 @@ from nextword.models.settings import ModelSettings
 VOCABULARY = 60
 SIZES = {
     "llama": ModelSettings(width=32, depth=2, heads=4, kv_heads=2, max_length=64),
+    "nextword": ModelSettings(family="nextword", width=32, depth=2, heads=4, kv_heads=2, max_length=64),
     "lstm": ModelSettings(family="lstm", width=32, depth=2),
     "ngram": ModelSettings(family="ngram", order=3),
 }

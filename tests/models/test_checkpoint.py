@@ -17,6 +17,7 @@ from nextword.models.settings import ModelSettings
 
 SIZES = {
     "llama": ModelSettings(width=16, depth=2, heads=4, kv_heads=2),
+    "nextword": ModelSettings(family="nextword", width=16, depth=2, heads=4, kv_heads=2),
     "lstm": ModelSettings(family="lstm", width=16, depth=2),
     "ngram": ModelSettings(family="ngram", order=3),
 }

@@ -14,7 +14,7 @@ SENTENCE = [1, 7, 3, 9, 3, 2, 8, 3, 4, 9, 9, 5, 0]
 VOCABULARY = 12
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "t5", "lstm", "ngram"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "t5", "nextword", "lstm", "ngram"])
 def test_a_seed_gives_one_model_and_uses_no_other_generator(family: str) -> None:
     before = torch.get_rng_state()
     one, again, other = (create(ModelSettings(family=family), VOCABULARY, seed, eos_id=0) for seed in (1, 1, 2))
@@ -52,6 +52,10 @@ def test_llama_starts_as_documented() -> None:
         ({"family": "t5", "max_length": 64}, "model.max_length does not apply to the family 't5'"),
         ({"family": "t5"}, "a T5 begins every text with the padding token"),
         ({"family": "bert", "width": 30, "heads": 4}, "model.heads 4 must divide model.width 30"),
+        ({"family": "nextword", "dropout": 0.1}, "model.dropout does not apply to the family 'nextword'"),
+        ({"family": "nextword", "without": ("qknorm",)}, "model.without: no part 'qknorm'; did you mean 'qk-norm'?"),
+        ({"family": "nextword", "width": 12, "heads": 4}, "model.head_width 3 be even"),
+        ({"family": "llama", "without": ("cap",)}, "model.without does not apply"),
         ({"width": 30, "heads": 4}, "model.heads 4 must divide model.width 30"),
         ({"width": 32, "heads": 4, "kv_heads": 3}, "model.kv_heads 3 must divide"),
         ({"width": 12, "heads": 4}, "model.head_width 3 must be even"),

@@ -43,6 +43,7 @@ SIZES = {
     "llama": ModelSettings(width=16, depth=2, heads=4, kv_heads=2),
     "gpt2": ModelSettings(family="gpt2", width=16, depth=2, heads=4),
     "bert": ModelSettings(family="bert", width=16, depth=2, heads=4),
+    "nextword": ModelSettings(family="nextword", width=16, depth=2, heads=4, order=4, buckets=64),
     "lstm": ModelSettings(family="lstm", width=16, depth=2),
     "ngram": ModelSettings(family="ngram", order=4),
 }
@@ -84,7 +85,7 @@ def test_packed_equals_separate(family: str, lengths: list[list[int]]) -> None:
         assert torch.allclose(scores_BT[row, begin:end], wanted_T, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "lstm", "ngram"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "nextword", "lstm", "ngram"])
 def test_what_a_model_cannot_read_is_refused(family: str) -> None:
     model = MODELS[family]
     ids_BT = torch.ones(1, 4, dtype=torch.int64)

@@ -22,7 +22,7 @@ from nextword.train.run import Run
 from nextword.verify.equality import EPSILON, ROUNDINGS, Finding, check, find, known, largest, verify
 from nextword.verify.subject import Subject, rebuilt
 
-DECODERS = ["llama", "gpt2", "lstm", "ngram"]
+DECODERS = ["llama", "gpt2", "nextword", "lstm", "ngram"]
 FAMILIES = [*DECODERS, "bert", "electra", "t5"]
 Make = Callable[..., Subject]
 
