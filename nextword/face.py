@@ -6,6 +6,7 @@
 ' there was a small town ...'
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -30,7 +31,7 @@ from nextword.evals import perplexity
 from nextword.evals.settings import EvaluateSection
 from nextword.evals.windows import Text, cut, texts_of_documents
 from nextword.models.checkpoint import save_model
-from nextword.models.family import Storable
+from nextword.models.family import Storable, note_of
 from nextword.models.settings import ModelSettings
 from nextword.recipes.pretrain import pretrain_tokens
 from nextword.tokenizers.base import Tokenizer
@@ -250,8 +251,13 @@ class LM:
         return fill(self.model, self.tokenizer, text, top, max_tokens)
 
     def save(self, path: str | Path) -> None:
-        """Writes a Hugging Face folder: config.json, model.safetensors, and the tokenizer's files."""
+        """Writes a Hugging Face folder: config.json, model.safetensors, and the tokenizer's files.
+
+        Warns where other tools do not know the family and so cannot open the folder.
+        """
         save_model(self.model, path)
+        if note := note_of(self.model.config):
+            warnings.warn(note, stacklevel=2)
         self.tokenizer.save(Path(path))
 
     def _steps(self, requests: Sequence[Request], compiled: Compiled) -> Stepper:

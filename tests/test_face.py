@@ -171,6 +171,13 @@ def test_save_and_load(lm: nw.LM, tmp_path: Path) -> None:
     assert again.score("A cat") == lm.score("A cat")
 
 
+def test_saving_a_model_that_other_tools_do_not_know_warns(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    lm = nw.load(tiny("nextword"))
+    with pytest.warns(UserWarning, match="only nextword opens models of the family 'nextword'"):
+        lm.save(tmp_path / "copy")
+    assert nw.load(tmp_path / "copy").score("A cat") == lm.score("A cat")
+
+
 def test_a_saved_llama_opens_in_transformers(llama: nw.LM, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

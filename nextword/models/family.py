@@ -97,6 +97,11 @@ def find(model_type: object, where: str) -> Family:
     return part(FAMILIES, model_type, "FAMILY")  # type: ignore[return-value]
 
 
+def note_of(config: Mapping[str, Any]) -> str:
+    """What whoever saves or is given a model of this config should know; empty where there is nothing."""
+    return find(config.get("model_type"), "the model").note
+
+
 def fresh_config(settings: ModelSettings, vocab_size: int, special: Special) -> dict[str, Any]:
     """The config.json of a fresh model; SettingsError for a set field that the family does not honour."""
     family: Family = part(FAMILIES, settings.family, "FAMILY")  # type: ignore[assignment]

@@ -14,6 +14,7 @@ from nextword.core.errors import CheckpointError
 from nextword.core.files import read_json
 from nextword.models.checkpoint import load_config
 from nextword.models.count import FLOAT_BYTES, Count, count, describe
+from nextword.models.family import note_of
 from nextword.recipes.inspect_settings import InspectSettings
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -31,6 +32,8 @@ def main(settings: InspectSettings) -> None:
     console = Console()
     console.print(parts_table(config, figures))
     console.print(costs_table(figures))
+    if note := note_of(config):
+        print(f"note: {note}")
     if path.is_dir():
         print(f"next: {following(model.kind, settings.model)}")
 

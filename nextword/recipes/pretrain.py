@@ -19,10 +19,10 @@ from nextword.core.progress import duration, quantity
 from nextword.core.registry import part
 from nextword.core.settings import to_tree
 from nextword.data.shards import TOKENIZER, Tokens
-from nextword.models.checkpoint import load_model, write_model
+from nextword.models.checkpoint import load_config, load_model, write_model
 from nextword.models.count import count as count_costs
 from nextword.models.create import create
-from nextword.models.family import FAMILIES, Family, Storable
+from nextword.models.family import FAMILIES, Family, Storable, note_of
 from nextword.models.settings import ModelSettings
 from nextword.objectives.choose import choose, heads, settled
 from nextword.objectives.settings import ObjectiveSettings
@@ -176,6 +176,8 @@ def show(summary: Summary) -> None:
         table.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(table)
+    if note := note_of(load_config(Path(summary.model))):
+        print(f"note: {note}")
     print(f"next: {NEXT.get(summary.objective, NEXT['next_token'])}".format(model=summary.model))
 
 

@@ -21,8 +21,9 @@ from nextword.core.errors import Elsewhere, NextwordError
 from nextword.core.files import write_atomic, write_json
 from nextword.core.progress import duration, quantity
 from nextword.core.settings import to_tree
+from nextword.models.checkpoint import load_config
 from nextword.models.count import describe
-from nextword.models.family import Special, fresh_config
+from nextword.models.family import Special, fresh_config, note_of
 from nextword.models.settings import ModelSettings
 from nextword.objectives.choose import heads, purpose, settled
 from nextword.objectives.settings import ObjectiveSettings
@@ -194,6 +195,8 @@ def conclude(ledger: Ledger, quiet: bool) -> None:
         console.print(table)
         took = sum(ledger.seconds(name) for name in ledger.tree["stages"])
         console.print(f"\n{quantity(trained['parameters'])} parameters, {duration(took)} of work in all")
+    if note := note_of(load_config(ledger.out / "model")):
+        print(f"note: {note}")
     print(f"report: {ledger.out / 'report.html'}")
     verb = "inspect" if metrics is not None else "generate"
     print(f"next: nextword {verb} {ledger.out / 'model'}" + (f" {json.dumps('The')}" if metrics is None else ""))

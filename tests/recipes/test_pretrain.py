@@ -38,6 +38,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "family, sizes",
     [
         ("llama", ["--model.width=16", "--model.depth=1", "--model.heads=2"]),
+        ("nextword", ["--model.width=16", "--model.depth=2", "--model.heads=2", "--model.without=cap"]),
         ("lstm", ["--model.width=8", "--model.depth=1"]),
         ("ngram", ["--model.order=3"]),
     ],
@@ -49,6 +50,7 @@ def test_every_kind_through_the_same_command(
     result = cli("pretrain", tokens, "--model", family, "--out", out, "--seed", 3, *QUICK, *sizes)
     assert result.returncode == 0, result.stderr
     assert "validation loss" in result.stdout and "parameters" in result.stdout
+    assert ("only nextword opens" in result.stdout) == (family == "nextword")
     assert result.stdout.splitlines()[-1].startswith(f"next: nextword generate {out / 'model'}")
     tree = json.loads((out / "settings.json").read_text())
     assert tree["settings"]["seed"] == 3 and tree["run"]["model.family"] == family
