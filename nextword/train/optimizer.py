@@ -18,8 +18,8 @@ from nextword.train.roles import Role
 from nextword.train.settings import TrainSettings
 
 PACKAGE = "nextword.train.optimizers"
-OPTIONS = ("betas", "eps", "weight_decay", "cautious_decay", "sparse_tables", "muon_rate", "muon_momentum", "muon_scale",
-           "muon_steps", "muon_every", "muon_normalised")  # fmt: skip
+OPTIONS = ("betas", "eps", "weight_decay", "cautious_decay", "sparse_tables", "muon_rate", "muon_momentum",
+           "muon_scale", "muon_steps", "muon_every", "muon_normalised")  # fmt: skip
 
 
 class Optimizer(Protocol):
@@ -59,7 +59,8 @@ def check(settings: TrainSettings, roles: Mapping[str, Role], shared_out: bool) 
         if getattr(settings, option) != defaults[option] and option not in honours(settings.optimizer):
             others = " or ".join(name for name in names(PACKAGE) if option in honours(name))
             raise SettingsError(
-                f"train.{option} has no effect with train.optimizer={settings.optimizer}: leave it out, or choose {others}"
+                f"train.{option} has no effect with train.optimizer={settings.optimizer}: leave it out, or choose "
+                f"{others}"
             )
     if shared_out and part(PACKAGE, settings.optimizer, "WHOLE"):
         raise SettingsError(

@@ -13,10 +13,10 @@ long side is over 1.5 times the short one, only the small matrices are iterated:
 
     P = a + b A + c A²,    Q <- P Q,    A <- P A P,    at last X <- Q X
 
-which is the same polynomial (P, Q and A commute) in 2 products with X instead of 2 a step. That half of A and A² follows
-from the other half cannot be used: no batched product for symmetric results exists, and one matrix at a time is slower
-than what it would save. bf16 is used where it is multiplied in hardware, and there X is iterated itself: rounding errors
-of A would be multiplied up in P A P.
+which is the same polynomial (P, Q and A commute) in 2 products with X instead of 2 a step. That half of A and A²
+follows from the other half cannot be used: no batched product for symmetric results exists, and one matrix at a time is
+slower than what it would save. bf16 is used where it is multiplied in hardware, and there X is iterated itself:
+rounding errors of A would be multiplied up in P A P.
 """
 
 import torch

@@ -2,11 +2,11 @@
 
     code(x) = the nearest of 256 values between -1 and 1 to x / max |block|
 
-A block of its own scale keeps one large number from spoiling the rest of a tensor. The values are dynamic: they lie close
-together near 0 and far apart near 1, since running means of gradients differ by many powers of ten. Of 7 bits after
-the sign, leading zeros count powers of ten (10^0 to 10^-6), and what is left of them divides that power's tenth to
-whole evenly, in 2^(6 - zeros) parts; a number without sign has a bit more for the parts ("8-bit Optimizers via Block-wise
-Quantization", section 1.3).
+A block of its own scale keeps one large number from spoiling the rest of a tensor. The values are dynamic: they lie
+close together near 0 and far apart near 1, since running means of gradients differ by many powers of ten. Of 7 bits
+after the sign, leading zeros count powers of ten (10^0 to 10^-6), and what is left of them divides that power's tenth
+to whole evenly, in 2^(6 - zeros) parts; a number without sign has a bit more for the parts ("8-bit Optimizers via
+Block-wise Quantization", section 1.3).
 """
 
 import torch

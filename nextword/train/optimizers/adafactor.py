@@ -5,8 +5,9 @@ v = r c / mean(r);    u = g / sqrt(v);    u = u / max(1, rms(u))
 w = w - lr * decay * w - lr * max(1e-3, rms(w)) * u
 
 v is the matrix of rank one nearest to the mean squares (in the sense of the I-divergence), so that next to nothing is
-remembered: there is no mean of the gradient either. A vector keeps a v of its own numbers. Without a mean that warms up, b
-grows from 0; an update longer than usual, which an old v would let through, is clipped to a root mean square of 1.
+remembered: there is no mean of the gradient either. A vector keeps a v of its own numbers. Without a mean that warms
+up, b grows from 0; an update longer than usual, which an old v would let through, is clipped to a root mean square of
+1.
 
 The rate is relative to a weight's own size, as in the paper: with the paper's rate, 0.01 falling with the root of the
 step (`learning_rate=0.01`, `schedule=inverse-root`), a number changes by 1 % of its matrix's usual size. So the default

@@ -7,8 +7,8 @@ The decay shrinks matrices only: a norm's gain or a bias ("vector" among the rol
 
 With `sparse_tables`, rows of a table whose gradient is 0 (nobody looked them up) are left as they are, with their m and
 v; the other rows are changed as above, with the same t. Dense Adam goes on moving a row by its old m for some steps
-after it was looked up, shrinks it in every step, and lets its v fade, so that a rare word's next update is large; here a
-word's means are over the steps in which it occurs. It also saves reading and writing four tables: what is left is one
+after it was looked up, shrinks it in every step, and lets its v fade, so that a rare word's next update is large; here
+a word's means are over the steps in which it occurs. It also saves reading and writing four tables: what is left is one
 look at the gradient. A row that was looked up and happens to have a gradient of exactly 0 counts as untouched.
 """
 

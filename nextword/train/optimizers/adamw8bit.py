@@ -1,7 +1,7 @@
 """AdamW whose two means are kept in 8 bits (Dettmers et al. 2022): a quarter of the memory, nearly the same updates.
 
-Each step reads a tensor's m and v from their codes, makes AdamW's update in fp32, and writes the nearest codes back. What
-is rounded is what is remembered, never the weights. As the authors advise, tables stay in fp32 (the gradients of
+Each step reads a tensor's m and v from their codes, makes AdamW's update in fp32, and writes the nearest codes back.
+What is rounded is what is remembered, never the weights. As the authors advise, tables stay in fp32 (the gradients of
 rare words are unlike those of frequent ones), and so do small tensors, of fewer than 4,096 numbers.
 """
 

@@ -16,7 +16,8 @@ matrices between layers ("hidden" among the roles): tables, outputs and vectors 
 divided by the root of its running mean square, and the matrix brought back to its norm, so that no neuron runs ahead.
 
 `muon_every=k`: m takes every gradient in, but matrices move in every k-th step only, by k times as much (decay too), so
-that a run needs no other rate; the costly products are made 1/k as often. Steps after the last k-th one do not move them.
+that a run needs no other rate; the costly products are made 1/k as often. Steps after the last k-th one do not move
+them.
 
 Orthogonalising costs 10 to 15 products of a matrix with itself whatever the batch: a share of 5 · width / tokens of a
 step's arithmetic (Jordan), little for batches of 100,000 tokens, half for 1,000 tokens and a width of 128. Matrices are
