@@ -1,16 +1,25 @@
 """What turns gradients into updates: one file each in `train/optimizers/`, found by name.
 
+Beside `optimizer` each file says which settings it `HONOURS`, and whether it needs matrices `WHOLE` or could work on
+some rows of each.
+
 PyTorch's own optimizer classes are not used: making one imports its compiler, three seconds at every start.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Protocol, cast
 
 from torch import Tensor
 
-from nextword.core.registry import part
+from nextword.core.errors import SettingsError
+from nextword.core.registry import names, part
 from nextword.train.roles import Role
 from nextword.train.settings import TrainSettings
+
+PACKAGE = "nextword.train.optimizers"
+OPTIONS = ("betas", "eps", "weight_decay", "cautious_decay", "sparse_tables", "muon_rate", "muon_momentum",
+           "muon_scale", "muon_steps", "muon_every", "muon_normalised")  # fmt: skip
 
 
 class Optimizer(Protocol):
@@ -31,4 +40,37 @@ Make = Callable[[Mapping[str, Tensor], TrainSettings, Mapping[str, Role]], Optim
 
 def find(name: str) -> Make:
     """What makes the optimizer called `name`; SettingsError, naming the nearest, when there is none."""
-    return cast(Make, part("nextword.train.optimizers", name, "optimizer"))
+    return cast(Make, part(PACKAGE, name, "optimizer"))
+
+
+def honours(name: str) -> frozenset[str]:
+    """Those of OPTIONS that the optimizer called `name` goes by."""
+    return cast(frozenset[str], part(PACKAGE, name, "HONOURS"))
+
+
+def check(settings: TrainSettings, roles: Mapping[str, Role], shared_out: bool) -> None:
+    """Refuses settings that the optimizer does not go by or cannot follow here.
+
+    roles: of the model's weights. shared_out: each process has only some rows of each weight.
+    """
+    find(settings.optimizer)
+    defaults = {field.name: field.default for field in fields(TrainSettings)}
+    for option in OPTIONS:
+        if getattr(settings, option) != defaults[option] and option not in honours(settings.optimizer):
+            others = " or ".join(name for name in names(PACKAGE) if option in honours(name))
+            raise SettingsError(
+                f"train.{option} has no effect with train.optimizer={settings.optimizer}: leave it out, or choose "
+                f"{others}"
+            )
+    if shared_out and part(PACKAGE, settings.optimizer, "WHOLE"):
+        raise SettingsError(
+            f"train.optimizer={settings.optimizer} needs whole matrices, of which fsdp gives each process some rows: "
+            "choose --train.parallel=ddp, or adamw or lion"
+        )
+    if settings.optimizer == "muon" and "hidden" not in roles.values():
+        raise SettingsError("train.optimizer=muon is for hidden matrices, and this model has none: choose adamw")
+    if settings.sparse_tables and "output" not in roles.values():
+        raise SettingsError(
+            "train.sparse_tables has no effect: the embedding is this model's output matrix too, so every step changes "
+            "all its rows; leave it out, or make the model with --model.tied=false"
+        )

@@ -38,6 +38,7 @@ from nextword.train.hooks.show import Show
 from nextword.train.interrupt import Wish, listening
 from nextword.train.lock import only_one
 from nextword.train.loop import train
+from nextword.train.optimizer import check as check_optimizer
 from nextword.train.optimizer import find as find_optimizer
 from nextword.train.parallel import choose
 from nextword.train.parallel.agreement import check_same
@@ -164,7 +165,8 @@ def check(model: nn.Module, text: Text, settings: TrainSettings, objective: Obje
     if shortest < settings.length:
         objective.form.room(shortest)
     find_schedule(settings.schedule)
-    find_optimizer(settings.optimizer)
+    known = roles(model, dict(model.named_parameters()))
+    check_optimizer(settings, known, world.several and settings.parallel == "fsdp")
     if not fits(model, settings.length):
         raise SettingsError(
             f"train.length is {settings.length}, but the model reads at most {model.max_length} tokens: lower it, or "

@@ -15,6 +15,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from nextword.models.recurrent import RecurrentModel
 from nextword.nn.embedding import Types
 from nextword.nn.head import Head
 from nextword.nn.position.absolute import LearnedPositions
@@ -31,12 +32,17 @@ def roles(model: nn.Module, names: Mapping[str, Tensor]) -> dict[str, Role]:
     {'0.weight': 'table', '1.weight': 'hidden', '1.bias': 'vector'}
     """
     owners = dict(model.named_modules())
-    return {name: _role(owners[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in names}
+    heads = {module.head for module in owners.values() if isinstance(module, RecurrentModel)}  # plain linear layers
+    found = {}
+    for name in names:
+        path, _, last = name.rpartition(".")
+        found[name] = _role(owners[path], last, owners[path] in heads)
+    return found
 
 
-def _role(owner: nn.Module, name: str) -> Role:
+def _role(owner: nn.Module, name: str, output: bool) -> Role:
     if getattr(owner, name).ndim < 2:  # the one place where a weight is looked up by its name
         return "vector"
     if isinstance(owner, TABLES):
         return "table"
-    return "output" if isinstance(owner, Head) else "hidden"
+    return "output" if output or isinstance(owner, Head) else "hidden"

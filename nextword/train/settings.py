@@ -13,6 +13,8 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 FIRST = 1 / 8  # of a batch or a length that grows
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PARALLEL = ("ddp", "fsdp", "none")
+MUON_SCALES = ("moonlight", "shape")
+SHAPE_RATE = 0.02  # Jordan's, for hidden matrices with scale "shape"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +47,29 @@ class TrainSettings:
     floor: float = 0.1
     "cosine, linear, wsd: the last learning rate, as a share of the highest."
     optimizer: str = "adamw"
-    "What turns gradients into updates: adamw."
+    "What turns gradients into updates: adamw, muon, lion, adafactor, adamw8bit."
     betas: tuple[float, float] = (0.9, 0.99)
-    "AdamW: how much of the running means of the gradient and of its square is kept each step."
+    "AdamW, Lion, Muon's AdamW: how much of the running means of the gradient and of its square is kept each step."
     eps: float = 1e-8
     "AdamW: added to the root of the mean square."
     weight_decay: float = 0.1
     "Share by which matrices shrink each step, times the learning rate; norms and biases do not shrink."
+    cautious_decay: bool = False
+    "AdamW, Muon, Lion: shrink a number only where the update does not push it away from 0."
+    sparse_tables: bool = False
+    "AdamW, Muon: change only those rows of the embedding that a step has looked up; cheaper for large vocabularies."
+    muon_rate: float | None = None
+    "Muon: the highest learning rate of hidden matrices; if left out 0.02 with scale shape, else learning_rate."
+    muon_momentum: float = 0.95
+    "Muon: how much of the gradient's running mean is kept each step."
+    muon_scale: str = "moonlight"
+    "Muon: an update as long as AdamW's (moonlight, the same learning rate serves), or by the matrix's form (shape)."
+    muon_steps: int = 5
+    "Muon: Newton-Schulz steps; fewer are cheaper and orthogonalise less."
+    muon_every: int = 1
+    "Muon: hidden matrices move only every so many steps, so many times as far; momentum takes every gradient in."
+    muon_normalised: bool = False
+    "Muon: bring the rows of an update to one running size (NorMuon)."
     clip: float = 1.0
     "The gradient's norm is cut to this; 0 leaves it."
     precision: str = "auto"
@@ -106,10 +124,29 @@ class TrainSettings:
         if self.parallel is not None and self.parallel not in PARALLEL:
             raise SettingsError(f"train.parallel must be {' or '.join(PARALLEL)}, received {self.parallel!r}")
         in_range("train.ema", self.ema, 0, 0.9999999)
+        self._check_optimizer()
         if self.patience and not self.eval_every:
             raise SettingsError("train.patience needs validation losses: set train.eval_every above 0")
         if self.max_time is not None:
             seconds(self.max_time)
+
+    def _check_optimizer(self) -> None:
+        in_range("train.muon_momentum", self.muon_momentum, 0, 0.999999)
+        in_range("train.muon_steps", self.muon_steps, 1, 20)
+        in_range("train.muon_every", self.muon_every, 1, self.steps)
+        if self.muon_rate is not None:
+            in_range("train.muon_rate", self.muon_rate, 0, 100)
+        if self.muon_scale not in MUON_SCALES:
+            raise SettingsError(f"train.muon_scale must be {' or '.join(MUON_SCALES)}, received {self.muon_scale!r}")
+        if self.cautious_decay and not self.weight_decay:
+            raise SettingsError("train.cautious_decay needs something to shrink by: set train.weight_decay above 0")
+
+    @property
+    def hidden_rate(self) -> float:
+        """Muon's highest learning rate, the default worked out."""
+        if self.muon_rate is not None:
+            return self.muon_rate
+        return SHAPE_RATE if self.muon_scale == "shape" else self.learning_rate
 
     @property
     def warm_steps(self) -> int:

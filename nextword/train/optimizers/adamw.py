@@ -4,6 +4,12 @@ m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 w = w (1 - lr * decay) - lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
 The decay shrinks matrices only: a norm's gain or a bias ("vector" among the roles) has a size that means something.
+
+With `sparse_tables`, rows of a table whose gradient is 0 (nobody looked them up) are left as they are, with their m and
+v; the other rows are changed as above, with the same t. Dense Adam goes on moving a row by its old m for some steps
+after it was looked up, shrinks it in every step, and lets its v fade, so that a rare word's next update is large; here
+a word's means are over the steps in which it occurs. It also saves reading and writing four tables: what is left is one
+look at the gradient. A row that was looked up and happens to have a gradient of exactly 0 counts as untouched.
 """
 
 from collections.abc import Mapping
@@ -11,9 +17,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from nextword.train.decay import shrink
 from nextword.train.roles import Role
 from nextword.train.settings import TrainSettings
 
+HONOURS = frozenset({"betas", "eps", "weight_decay", "cautious_decay", "sparse_tables"})
+WHOLE = False
 FUSED = {"cpu", "cuda"}  # where PyTorch does the whole update in one pass over memory
 
 
@@ -33,11 +42,41 @@ class AdamW:
         """One update of every tensor that has a gradient."""
         self.time += 1
         found = {name: tensor for name, tensor in self.parameters.items() if tensor.grad is not None}
+        if self.settings.sparse_tables:
+            for name in [name for name in found if self.roles[name] == "table"]:
+                self.step_rows(name, found.pop(name), rate)
         for decay, matrices in ((self.settings.weight_decay, True), (0.0, False)):
             names = [name for name in found if (self.roles[name] != "vector") == matrices]
             if names:
-                lists = [[table[name] for name in names] for table in (found, self.mean, self.square)]
-                self.update(*lists, self.time, rate, decay, self.settings)
+                weights = [found[name] for name in names]
+                means, squares = ([table[name] for name in names] for table in (self.mean, self.square))
+                self.change(weights, [tensor.grad for tensor in weights], means, squares, rate, decay)
+
+    def step_rows(self, name: str, table: Tensor, rate: float) -> None:
+        """An update of those rows that have a gradient."""
+        rows = touched(table.grad)
+        whole = (table, table.grad, self.mean[name], self.square[name])
+        part = [[tensor.index_select(0, rows)] for tensor in whole]
+        if len(rows):
+            self.change(*part, rate, self.settings.weight_decay)
+        for tensor, (changed,) in zip(whole, part, strict=True):
+            if tensor is not table.grad:
+                tensor.index_copy_(0, rows, changed)
+
+    def change(
+        self,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        means: list[Tensor],
+        squares: list[Tensor],
+        rate: float,
+        decay: float,
+    ) -> None:
+        """The update in place. A cautious decay goes by the new m, whose sign is the update's."""
+        if decay and self.settings.cautious_decay:
+            shrink(weights, rate * decay, torch._foreach_lerp(means, gradients, 1 - self.settings.betas[0]))
+            decay = 0.0
+        self.update(weights, gradients, means, squares, self.time, rate, decay, self.settings)
 
     def state(self) -> dict[str, Tensor]:
         """m and v of every tensor, and t."""
@@ -45,8 +84,14 @@ class AdamW:
         return means | {f"square.{name}": tensor for name, tensor in self.square.items()} | {"time": self.time}
 
 
+def touched(gradient: Tensor) -> Tensor:
+    """The numbers of the rows of a gradient that are not 0 throughout."""
+    return torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1).nonzero().squeeze(1)
+
+
 def fused(
     weights: list[Tensor],
+    gradients: list[Tensor],
     means: list[Tensor],
     squares: list[Tensor],
     time: Tensor,
@@ -57,7 +102,7 @@ def fused(
     """The update by PyTorch's kernel that reads and writes every number once."""
     torch._fused_adamw_(
         weights,
-        [tensor.grad for tensor in weights],
+        gradients,
         means,
         squares,
         [],
@@ -74,6 +119,7 @@ def fused(
 
 def plain(
     weights: list[Tensor],
+    gradients: list[Tensor],
     means: list[Tensor],
     squares: list[Tensor],
     time: Tensor,
@@ -83,9 +129,9 @@ def plain(
 ) -> None:
     """The same, as the formula is written."""
     b1, b2 = settings.betas
-    for w, m, v in zip(weights, means, squares, strict=True):
-        m.lerp_(w.grad, 1 - b1)
-        v.lerp_(w.grad.square(), 1 - b2)
+    for w, g, m, v in zip(weights, gradients, means, squares, strict=True):
+        m.lerp_(g, 1 - b1)
+        v.lerp_(g.square(), 1 - b2)
         w.mul_(1 - rate * decay)
         w.sub_(rate * (m / (1 - b1**time)) / ((v / (1 - b2**time)).sqrt() + settings.eps))
 
