@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,18 @@ def steps_of(name: str) -> int:
     return steps
 
 
-def run_ours(name: str, tokens: Path, out: Path, seed: int, steps: int | None = None) -> tuple[float, float]:
-    """Seconds of training and loss of a shipped recipe, with another number of steps if given."""
+def run_ours(
+    name: str, tokens: Path, out: Path, seed: int, steps: int | None = None, changes: Sequence[str] = ()
+) -> tuple[float, float]:
+    """Seconds of training and loss of a shipped recipe, with another number of steps and flags that change it."""
     settings = recipe_of(name)
     train = settings["train"] | ({} if steps is None else {"steps": steps})
     flags = [f"--model.{key}={value}" for key, value in settings["model"].items()]
     for key, value in train.items():
         flags += [f"--train.{key}", *map(str, value)] if isinstance(value, list) else [f"--train.{key}={value}"]
+    changes = ("--train.eval_every=0", *changes)  # the peer does not look either
+    changed = {change.partition("=")[0] for change in changes}
+    flags = [flag for flag in flags if flag.partition("=")[0] not in changed] + list(changes)
     command = [*CLI, "pretrain", str(tokens), "--out", str(out), "--json", "--quiet", f"--seed={seed}", *flags]
     summary = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     model = load(out / "model").model

@@ -1,0 +1,127 @@
+"""`python -m benchmarks.ablations`: what each part of fast learning is worth; prints the table of docs/fast.md.
+
+Every variant of the recipe `fast` trains for the same time: first some steps tell how long one takes, then as many are
+made as fit, with the learning rate falling to its end. So a part that helps a step but costs time may lose. Three seeds
+each; the interval is Student's, at 95 %, of the difference from the whole recipe with the same seed. A part whose
+interval holds 0 has not been shown to matter here, and stays in the table.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.time_to_loss import TEXT, prepare, run_ours
+
+SEEDS = (0, 1, 2)
+T_975 = 4.303  # Student's t with 2 degrees of freedom
+TRIED_STEPS, TRIED_SKIPPED = 30, 10
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A change of the recipe: its name in the table, and the flags that make it."""
+
+    name: str
+    flags: tuple[str, ...] = ()
+
+
+VARIANTS = (
+    Variant("the whole recipe"),
+    *(
+        Variant(f"without {part}", (f"--model.without={part}",))
+        for part in ("ngrams", "value-embeddings", "mixing", "qk-norm", "relu2", "zero-outputs", "cap")
+    ),
+    Variant("tied output", ("--model.tied=true",)),
+    Variant("n-grams up to 2", ("--model.order=2",)),
+    Variant("n-grams up to 3", ("--model.order=3",)),
+    Variant("n-grams up to 4", ("--model.order=4",)),
+    Variant("AdamW in place of Muon", ("--train.optimizer=adamw", "--train.muon_scale=moonlight")),
+    Variant("Muon, scale moonlight", ("--train.muon_scale=moonlight",)),
+    Variant("Muon every second step", ("--train.muon_every=2",)),
+    Variant("NorMuon", ("--train.muon_normalised=true",)),
+    Variant("cautious decay of 0.1", ("--train.weight_decay=0.1", "--train.cautious_decay=true")),
+    Variant("cosine schedule", ("--train.schedule=cosine",)),
+    Variant("constant rate, mean of the last fifth", ("--train.schedule=constant", "--train.tail=0.2")),
+    Variant("batch that grows", ("--train.batch_warmup=20",)),
+    Variant("twice the batch", ("--train.batch=32",)),
+    Variant("half the batch", ("--train.batch=8",)),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One variant: steps that fitted, and the loss of each seed."""
+
+    name: str
+    steps: int
+    losses: tuple[float, ...]
+
+    @property
+    def loss(self) -> float:
+        """The mean."""
+        return statistics.mean(self.losses)
+
+    def difference(self, whole: "Result") -> tuple[float, float]:
+        """Mean and half-width of the interval of the difference from the whole recipe, seed by seed."""
+        apart = [mine - other for mine, other in zip(self.losses, whole.losses, strict=True)]
+        return statistics.mean(apart), T_975 * statistics.stdev(apart) / len(apart) ** 0.5
+
+
+def main() -> None:
+    """Runs what the file of results does not hold yet, then writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=6.0, help="training time of each run (6)")
+    parser.add_argument("--results", type=Path, default=Path("ablations.json"), help="kept, so that a run goes on")
+    parser.add_argument("--only", nargs="*", default=None, help="names of variants (all)")
+    asked = parser.parse_args()
+    root = Path(os.environ.get("NEXTWORD_REALDATA", "."))
+    if not (root / TEXT).is_file():
+        sys.exit(f"error: set NEXTWORD_REALDATA to a folder that has {TEXT}")
+    known = json.loads(asked.results.read_text()) if asked.results.is_file() else {}
+    with tempfile.TemporaryDirectory() as name:
+        tokens = prepare(root / TEXT, Path(name))
+        for variant in VARIANTS:
+            if variant.name in known or (asked.only is not None and variant.name not in asked.only):
+                continue
+            result = run(variant, tokens, Path(name), asked.seconds)
+            known[variant.name] = {"steps": result.steps, "losses": result.losses}
+            asked.results.write_text(json.dumps(known, indent=1))
+            print(f"{variant.name}: {result.steps} steps, {result.loss:.4f}", file=sys.stderr, flush=True)
+    found = [
+        Result(v.name, known[v.name]["steps"], tuple(known[v.name]["losses"])) for v in VARIANTS if v.name in known
+    ]
+    print(table(found))
+
+
+def run(variant: Variant, tokens: Path, folder: Path, seconds: float) -> Result:
+    """A short run for the speed, then one for each seed."""
+    place = folder / variant.name.replace(" ", "-")
+    short, long = (
+        run_ours("fast", tokens, place / f"tried{steps}", 0, steps, variant.flags)[0]
+        for steps in (TRIED_SKIPPED, TRIED_STEPS)
+    )
+    steps = max(TRIED_STEPS, round(seconds * (TRIED_STEPS - TRIED_SKIPPED) / (long - short)))
+    losses = [run_ours("fast", tokens, place / str(seed), seed, steps, variant.flags)[1] for seed in SEEDS]
+    return Result(variant.name, steps, tuple(losses))
+
+
+def table(found: list[Result]) -> str:
+    """The results as Markdown, worst for the whole recipe first; `worse` is a loss that leaving the part out costs."""
+    whole = next(result for result in found if result.name == VARIANTS[0].name)
+    lines = ["| variant | steps | loss | against the whole recipe |", "|---|---|---|---|"]
+    lines.append(f"| {whole.name} | {whole.steps} | {whole.loss:.4f} | |")
+    others = sorted((r for r in found if r is not whole), key=lambda r: -r.loss)
+    for result in others:
+        mean, half = result.difference(whole)
+        verdict = "worse" if mean - half > 0 else "better" if mean + half < 0 else "not shown"
+        lines.append(f"| {result.name} | {result.steps} | {result.loss:.4f} | {mean:+.4f} ± {half:.4f}, {verdict} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
