@@ -46,7 +46,7 @@ from nextword.train.parallel.choose import device_of
 from nextword.train.roles import roles
 from nextword.train.run import Run
 from nextword.train.saver import Saver, Snapshot
-from nextword.train.schedule import find as find_schedule
+from nextword.train.schedule import check as check_schedule
 from nextword.train.settings import TrainSettings
 from nextword.train.validation import Validation
 
@@ -164,7 +164,7 @@ def check(model: nn.Module, text: Text, settings: TrainSettings, objective: Obje
     shortest = settings.length_at(0)
     if shortest < settings.length:
         objective.form.room(shortest)
-    find_schedule(settings.schedule)
+    check_schedule(settings)
     known = roles(model, dict(model.named_parameters()))
     check_optimizer(settings, known, world.several and settings.parallel == "fsdp")
     if not fits(model, settings.length):
@@ -219,9 +219,9 @@ def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet:
         log = stack.enter_context(StepLog(out / folder.LOG, run.at.log_bytes)) if speaks else None
         hooks = make_hooks(run, text, wish, log, saver, line, meter)
 
-        def last_good() -> str:
-            path = saver.last()
-            return f"the last good checkpoint is {path}" if path else "there is no checkpoint yet"
+        def last_good(steps: int) -> str:
+            path = saver.last(steps)
+            return f"the last good checkpoint is {path}" if path else "there is no checkpoint from before"
 
         train(run, hooks, meter, last_good)
 
