@@ -17,7 +17,7 @@ from torch import nn
 
 from nextword.core.device import peak_rate
 from nextword.core.distributed import ALONE, World
-from nextword.core.errors import Elsewhere, SettingsError
+from nextword.core.errors import Elsewhere, NextwordError, SettingsError
 from nextword.core.files import atomic_folder
 from nextword.core.log import StepLog
 from nextword.core.meter import Meter, peak_memory
@@ -28,7 +28,7 @@ from nextword.data.stream import Place, TokenRow
 from nextword.models.base import LanguageModel, fits
 from nextword.objectives.base import Objective
 from nextword.objectives.next_token import NextToken
-from nextword.train import blocks, checkpoint, folder
+from nextword.train import blocks, checkpoint, folder, memory
 from nextword.train.hook import Hook
 from nextword.train.hooks.evaluate import Evaluate
 from nextword.train.hooks.limits import Limits
@@ -119,6 +119,7 @@ def pretrain(
         if seen["found"] is not None:
             world.attempt(lambda: go_on(run, out, files, *seen["found"]))
             say(f"goes on from step {run.at.step:,} of {settings.steps:,}", quiet)
+        foretell(run, out, fresh=seen["found"] is None, quiet=quiet)
         meter = Meter(flops_per_token, peak_rate(resolved.precision, device) * world.size, device)
         sit(run, text, out, files, meter, quiet)
         if run.at.ended is None:
@@ -149,6 +150,18 @@ def go_on(run: Run, out: Path, files: ModelFiles, name: str, counts: Mapping[str
     run.restore(cast(nn.Module, files.read(path / checkpoint.MODEL)), path / checkpoint.TENSORS, counts)
     if run.at.ended == "time" and run.at.seconds < run.settings.max_seconds:
         run.at.ended = None
+
+
+def foretell(run: Run, out: Path, *, fresh: bool, quiet: bool) -> None:
+    """Says what a step will take in memory; ResourceError where it is not there, and nothing stays of a fresh run."""
+    try:
+        expected = run.world.attempt(lambda: memory.check(run))
+    except NextwordError:
+        if fresh and run.world.first:
+            (out / folder.SETTINGS).unlink()  # so that the same --out takes the settings that fit
+        raise
+    if expected is not None:
+        say(expected, quiet)
 
 
 def crowd(settings: TrainSettings, world: World) -> str:

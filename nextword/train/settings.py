@@ -23,7 +23,7 @@ class TrainSettings:
     """How a model is trained. The defaults train a Llama of 1-20M parameters well."""
 
     # may change when a run is resumed
-    FREE: ClassVar[tuple[str, ...]] = ("max_time", "checkpoint_every", "keep", "parallel", "recompute")
+    FREE: ClassVar[tuple[str, ...]] = ("max_time", "checkpoint_every", "keep", "parallel", "recompute", "micro_batch")
 
     steps: int = 1000
     "Updates of the weights."
