@@ -7,9 +7,9 @@
 
 Steps of a large learning rate circle around the minimum; their mean lies closer to it (Polyak & Juditsky 1992;
 Tarvainen & Valpola 2017; Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima"; of late steps only: Kaddour
-2022, "Stop Wasting My Time!"). The smaller ema of the first steps lets the mean forget the first, random weights; a tail
-that has not begun is the newest weights alone (s = 1). The mean is kept in fp32 beside the masters, used wherever the
-model is looked at (validation, the best and the finished model), and saved with the state; training never sees it.
+2022, "Stop Wasting My Time!"). The smaller ema of the first steps lets the mean forget the first, random weights; a
+tail that has not begun is the newest weights alone (s = 1). The mean is kept in fp32 beside the masters, used wherever
+the model is looked at (validation, the best and the finished model), and saved with the state; training never sees it.
 """
 
 from collections.abc import Callable, Iterator

@@ -59,8 +59,8 @@ def too_high(run: Run, record: Record) -> str:
     """What a diverged run looks like, and what helps."""
     at = run.at
     return (
-        f"training diverges: the loss began at {at.first_loss:.4g} and was above {limit(at.first_loss or 0):.4g} in each "
-        f"of the last {at.high_steps} steps (step {record['step']}: {record['loss']:.4g}); {advice(run)} or a longer "
+        f"training diverges: the loss began at {at.first_loss:.4g} and was above {limit(at.first_loss or 0):.4g} in "
+        f"each of the last {at.high_steps} steps (step {record['step']}: {record['loss']:.4g}); {advice(run)} or a longer "
         "--train.warmup; "
     )
 

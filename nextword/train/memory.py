@@ -29,6 +29,7 @@ from nextword.train.run import Run
 
 SCORE_BYTES = 4  # scores over the vocabulary are fp32
 SPARE = 1.15  # measured: what malloc and operations within themselves take beside the tensors
+FEW = 2  # rows of a first rehearsal: with a single one, kernels take other ways
 GB = 1e9
 
 
@@ -62,14 +63,15 @@ def rehearsed(run: Run, rows: int) -> list[int]:
     Together they are no more than `rows`; where that does not work, `rows` itself is rehearsed.
     """
     bend = LIMIT_BYTES // (SCORE_BYTES * run.model.vocab_size * run.settings.length) + 1
-    first = 1 if rows < bend else bend
+    first = FEW if rows < bend else max(bend, FEW)
     return [first, 2 * first] if 3 * first <= rows else [rows]
 
 
-def rehearse(run: Run, rows: int, most: float = float("inf")) -> list[int]:
+def rehearse(run: Run, rows: int, most: float = float("inf"), parts: bool = False) -> list[int]:
     """Bytes at most in each phase of a step that computes so many rows at once; the run stays as it is.
 
-    most: bytes above which it is given up with TooMuch (on the CPU).
+    most: bytes above which it is given up with TooMuch (on the CPU). parts: as for one of several micro-batches, which
+    finds the gradients of those before it.
     """
     device, settings = run.device, run.settings
     batch = Feed(run.tokens, run.objective.form, settings.length, Place(settings.seed)).take(rows)
@@ -81,7 +83,7 @@ def rehearse(run: Run, rows: int, most: float = float("inf")) -> list[int]:
     ]
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []), eagerly(settings.compile), held:
-            if settings.micro_rows < settings.rows_at(settings.steps):  # from the second part on, gradients are there
+            if parts:
                 for master in run.weights.masters.values():
                     master.grad = torch.zeros_like(master)
             gradients(run, batch)
@@ -98,9 +100,9 @@ def eagerly(compiled: bool) -> AbstractContextManager[object]:
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
 
-def lines(run: Run, points: list[int], most: float = float("inf")) -> tuple[tuple[float, float], ...]:
+def lines(run: Run, points: list[int], most: float, parts: bool) -> tuple[tuple[float, float], ...]:
     """The line of each phase through rehearsals of one or two numbers of rows."""
-    low, *rest = [rehearse(run, rows, most) for rows in points]
+    low, *rest = [rehearse(run, rows, most, parts) for rows in points]
     if not rest:  # the line is used at this point only
         return tuple((0, bytes_ / points[0]) for bytes_ in low)
     slopes = [(above - below) / (points[1] - points[0]) for below, above in zip(low, rest[0], strict=True)]
@@ -113,7 +115,7 @@ def held(run: Run) -> int:
 
 
 def copies(run: Run) -> int:
-    """Bytes of main memory that saving takes: an image of the state; the model once more, and again while it is written.
+    """Bytes of main memory that saving takes: an image of the state; the model, and once more in writing.
 
     With averaged weights there are two models, the current and the best, and the masters are kept while the mean
     stands in for them.
@@ -126,7 +128,8 @@ def copies(run: Run) -> int:
 def forecast(run: Run, rows: int | None = None, most: float = float("inf")) -> Need:
     """What the run takes with so many rows at once (as many as it will have, if left out)."""
     rows = rows_at_once(run) if rows is None else rows
-    return Need(held(run), copies(run), lines(run, rehearsed(run, rows), most))
+    parts = rows * run.world.size < run.settings.batch
+    return Need(held(run), copies(run), lines(run, rehearsed(run, rows), most, parts))
 
 
 def check(run: Run) -> str | None:
@@ -153,7 +156,8 @@ def check(run: Run) -> str | None:
 def too_much(run: Run, rows: int, room: float, step: float | None) -> str:
     """What is needed, what there is, and what fits."""
     try:
-        small = Need(0, 0, lines(run, [1] if rows == 1 else [1, 2], float("inf") if run.world.several else 2 * room))
+        most = float("inf") if run.world.several else 2 * room
+        small = Need(0, 0, lines(run, [1] if rows == 1 else [1, 2], most, run.objective.additive))
         fits, step = min(small.rows(room), rows - 1), small.step(rows) if step is None else step
     except TooMuch:
         fits = 0

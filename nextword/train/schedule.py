@@ -52,7 +52,7 @@ def plan_of(settings: TrainSettings) -> Plan:
 
 
 def check(settings: TrainSettings) -> None:
-    """SettingsError for a decay or floor that the schedule does not go by, or a decay that begins within the warm-up."""
+    """SettingsError for a decay or floor that the schedule does not go by, or a decay that begins within warm-up."""
     usual, plan = TrainSettings(), plan_of(settings)
     for name in ("decay", "floor"):
         if getattr(settings, name) != getattr(usual, name) and not goes_by(settings.schedule, name):

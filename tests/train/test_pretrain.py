@@ -41,7 +41,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert weights(one) == weights(other)
 
 
-# Rows and tokens of 8 steps: 0.5 + 3.5/6 of a row a step, 5 + 5 tokens a step to the nearest eight (20 is as near to 16).
+# Rows and tokens of 8 steps: 0.5 + 3.5/6 of a row a step, 5 + 5 tokens a step to the nearest eight (20: down to 16).
 GROWING = [(1, 8), (1, 8), (2, 16), (2, 16), (3, 24), (3, 32), (4, 32), (4, 40)]
 
 

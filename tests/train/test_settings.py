@@ -10,7 +10,8 @@ from nextword.train.settings import TrainSettings, seconds
     "wrong",
     [{"steps": 0}, {"batch": 0}, {"micro_batch": 17}, {"warmup": 2000}, {"floor": 1.5}, {"betas": (0.9, 1.0)},
      {"seed": -1}, {"precision": "fp8"}, {"max_time": "ten"}, {"patience": 3, "eval_every": 0}, {"threads": 0},
-     {"batch_warmup": 1001}, {"length_warmup": -1}, {"tail": 1.1}, {"tail": 0.2, "ema": 0.9}, {"keep": 0}, {"learning_rate": float("nan")}],
+     {"batch_warmup": 1001}, {"length_warmup": -1}, {"tail": 1.1}, {"tail": 0.2, "ema": 0.9},
+     {"keep": 0}, {"learning_rate": float("nan")}],
     ids=str,
 )  # fmt: skip
 def test_refused(wrong: dict) -> None:
