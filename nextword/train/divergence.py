@@ -57,10 +57,10 @@ def not_finite(run: Run, batch: Labelled, record: Record) -> str:
 
 def too_high(run: Run, record: Record) -> str:
     """What a diverged run looks like, and what helps."""
-    at = run.at
+    at, now = run.at, record["loss"]
     return (
-        f"training diverges: the loss began at {at.first_loss:.4g} and was above {limit(at.first_loss or 0):.4g} in "
-        f"each of the last {at.high_steps} steps (step {record['step']}: {record['loss']:.4g}); {advice(run)} or a longer "
+        f"training diverges: the loss began at {at.first_loss:.4g} and was above {limit(at.first_loss or 0):.4g} "
+        f"in each of the last {at.high_steps} steps (step {record['step']}: {now:.4g}); {advice(run)} or a longer "
         "--train.warmup; "
     )
 
