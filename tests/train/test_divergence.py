@@ -13,7 +13,7 @@ from nextword.train.folder import Summary
 from nextword.train.run import Progress
 
 Pretrain = Callable[..., Summary]
-RATES = {"llama": 3.0, "gpt2": 3.0, "lstm": 30.0}
+RATES = {"llama": 8.0, "gpt2": 3.0, "lstm": 30.0}
 SIZES = {"llama": {}, "gpt2": {"width": 16, "depth": 1, "heads": 2}, "lstm": {"width": 16, "depth": 1}}
 HUGE = {"steps": 100, "warmup": 60, "eval_every": 0, "checkpoint_every": 2, "keep": 40}
 
@@ -41,9 +41,9 @@ def test_interrupted_it_stops_where_it_would_have(pretrain: Pretrain, tmp_path: 
     for out, stops in ((tmp_path / "whole", ()), (tmp_path / "parts", (7, 8))):
         for stop in stops:
             with pytest.raises(KeyboardInterrupt):
-                pretrain(out, stop=stop, learning_rate=3.0, **HUGE)
+                pretrain(out, stop=stop, learning_rate=8.0, **HUGE)
         with pytest.raises(TrainingError, match="diverges"):
-            pretrain(out, learning_rate=3.0, **HUGE)
+            pretrain(out, learning_rate=8.0, **HUGE)
     losses = [[line["loss"] for line in log.read(tmp_path / name / "log.jsonl")] for name in ("whole", "parts")]
     assert losses[0] == losses[1]
 

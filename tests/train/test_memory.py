@@ -58,7 +58,8 @@ def test_two_small_rehearsals_foretell_a_large_step(text: Text, how: dict) -> No
     rows = memory.rows_at_once(run)
     assert memory.rehearsed(run, rows) == [2, 4]
     direct = max(memory.rehearse(run, rows, parts="micro_batch" in how))
-    assert memory.forecast(run).step(rows) == pytest.approx(direct, rel=0.02)
+    room = 0.06 if "family" in how and how["family"] == "lstm" else 0.02  # an LSTM's kernels round their room up
+    assert memory.forecast(run).step(rows) == pytest.approx(direct, rel=room)
 
 
 def test_scores_in_chunks_bend_the_line_and_are_rehearsed_beyond(text: Text, monkeypatch: pytest.MonkeyPatch) -> None:
