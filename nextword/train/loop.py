@@ -17,23 +17,22 @@ from torch import Tensor
 from nextword.core.errors import SettingsError, TrainingError
 from nextword.core.meter import Meter
 from nextword.data.labelled import Labelled
-from nextword.data.stream import documents_of
+from nextword.train.divergence import broken, diverged, not_finite, too_high
 from nextword.train.hook import Hook, Record
 from nextword.train.parallel.share import even
 from nextword.train.run import Run
-from nextword.train.schedule import Plan, factor, find
+from nextword.train.schedule import factor, find, plan_of
 
 ROWS = "rows"  # counted beside the predictions
 
 
-def train(run: Run, hooks: Sequence[Hook], meter: Meter, last_good: Callable[[], str]) -> None:
+def train(run: Run, hooks: Sequence[Hook], meter: Meter, last_good: Callable[[int], str]) -> None:
     """Trains until the settings' last step, or until a hook ends the run or interrupts it.
 
-    last_good: says which checkpoint to go back to, for the error when the loss is not finite.
+    last_good: says which checkpoint of at most so many steps to go back to, for the error when training is broken.
     """
     settings, at = run.settings, run.at
-    schedule = find(settings.schedule)
-    plan = Plan(settings.steps, settings.warm_steps, settings.decay, settings.floor)
+    schedule, plan = find(settings.schedule), plan_of(settings)
     run.training(True)
     for hook in hooks:
         hook.start(run)
@@ -45,8 +44,10 @@ def train(run: Run, hooks: Sequence[Hook], meter: Meter, last_good: Callable[[],
         batch = feed.take(rows, settings.length_at(at.step), even(rows, run.world.rank, run.world.size))
         rate = settings.learning_rate * factor(schedule, at.step, plan)
         record = update(run, batch, rate)
-        if not (math.isfinite(record["loss"]) and (math.isfinite(record["grad_norm"]) or run.weights.scaling)):
-            raise run.world.told(TrainingError(not_finite(run, batch, record) + last_good()))
+        if broken(run, record):
+            raise run.world.told(TrainingError(not_finite(run, batch, record) + last_good(at.step - at.high_steps)))
+        if diverged(at, record["loss"]):
+            raise run.world.told(TrainingError(too_high(run, record) + last_good(record["step"] - at.high_steps)))
         at.step += 1
         at.tokens += record["tokens"]
         at.place, at.loss = feed.place.to_json(), record["loss"]
@@ -80,8 +81,8 @@ def update(run: Run, batch: Labelled, rate: float) -> Record:
     run.weights.adjust_scale(record["grad_norm"])
     if math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"]):
         run.optimizer.step(rate)
-        if run.average is not None:
-            run.average.update(run.at.step)
+    if run.average is not None:
+        run.average.update(run.at.step)
     run.weights.publish()
     return record
 
@@ -125,14 +126,3 @@ def pieces_of(rows: int, whole: int, at_once: int, size: int) -> list[tuple[int,
     found = [(start, min(start + at_once, rows)) for start in range(0, rows, at_once)]
     most = -(-whole // size)
     return found + [(0, 0)] * (-(-most // at_once) - len(found))
-
-
-def not_finite(run: Run, batch: Labelled, record: Record) -> str:
-    """What went wrong, where, and what may help."""
-    spans = [(start, stop) for part in run.world.gather(batch.spans) for start, stop in part]
-    what = "loss" if not math.isfinite(record["loss"]) else "gradient"
-    return (
-        f"the {what} of step {record['step']} is not finite (loss {record['loss']:.4g}, gradient norm "
-        f"{record['grad_norm']:.4g}); its rows came from {documents_of(run.tokens, spans)}; try a lower "
-        "--train.learning_rate, a longer --train.warmup, or --train.precision=fp32; "
-    )

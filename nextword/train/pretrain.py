@@ -17,7 +17,7 @@ from torch import nn
 
 from nextword.core.device import peak_rate
 from nextword.core.distributed import ALONE, World
-from nextword.core.errors import Elsewhere, SettingsError
+from nextword.core.errors import Elsewhere, NextwordError, SettingsError
 from nextword.core.files import atomic_folder
 from nextword.core.log import StepLog
 from nextword.core.meter import Meter, peak_memory
@@ -28,7 +28,7 @@ from nextword.data.stream import Place, TokenRow
 from nextword.models.base import LanguageModel, fits
 from nextword.objectives.base import Objective
 from nextword.objectives.next_token import NextToken
-from nextword.train import blocks, checkpoint, folder
+from nextword.train import blocks, checkpoint, folder, memory
 from nextword.train.hook import Hook
 from nextword.train.hooks.evaluate import Evaluate
 from nextword.train.hooks.limits import Limits
@@ -46,7 +46,7 @@ from nextword.train.parallel.choose import device_of
 from nextword.train.roles import roles
 from nextword.train.run import Run
 from nextword.train.saver import Saver, Snapshot
-from nextword.train.schedule import find as find_schedule
+from nextword.train.schedule import check as check_schedule
 from nextword.train.settings import TrainSettings
 from nextword.train.validation import Validation
 
@@ -119,6 +119,7 @@ def pretrain(
         if seen["found"] is not None:
             world.attempt(lambda: go_on(run, out, files, *seen["found"]))
             say(f"goes on from step {run.at.step:,} of {settings.steps:,}", quiet)
+        foretell(run, out, fresh=seen["found"] is None, quiet=quiet)
         meter = Meter(flops_per_token, peak_rate(resolved.precision, device) * world.size, device)
         sit(run, text, out, files, meter, quiet)
         if run.at.ended is None:
@@ -151,6 +152,18 @@ def go_on(run: Run, out: Path, files: ModelFiles, name: str, counts: Mapping[str
         run.at.ended = None
 
 
+def foretell(run: Run, out: Path, *, fresh: bool, quiet: bool) -> None:
+    """Says what a step will take in memory; ResourceError where it is not there, and nothing stays of a fresh run."""
+    try:
+        expected = run.world.attempt(lambda: memory.check(run))
+    except NextwordError:
+        if fresh and run.world.first:
+            (out / folder.SETTINGS).unlink()  # so that the same --out takes the settings that fit
+        raise
+    if expected is not None:
+        say(expected, quiet)
+
+
 def crowd(settings: TrainSettings, world: World) -> str:
     """How many processes train, and how they share the work; nothing of a single one."""
     return f", {world.size} processes ({settings.parallel or 'ddp'})" if world.several else ""
@@ -164,7 +177,7 @@ def check(model: nn.Module, text: Text, settings: TrainSettings, objective: Obje
     shortest = settings.length_at(0)
     if shortest < settings.length:
         objective.form.room(shortest)
-    find_schedule(settings.schedule)
+    check_schedule(settings)
     known = roles(model, dict(model.named_parameters()))
     check_optimizer(settings, known, world.several and settings.parallel == "fsdp")
     if not fits(model, settings.length):
@@ -219,9 +232,9 @@ def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet:
         log = stack.enter_context(StepLog(out / folder.LOG, run.at.log_bytes)) if speaks else None
         hooks = make_hooks(run, text, wish, log, saver, line, meter)
 
-        def last_good() -> str:
-            path = saver.last()
-            return f"the last good checkpoint is {path}" if path else "there is no checkpoint yet"
+        def last_good(steps: int) -> str:
+            path = saver.last(steps)
+            return f"the last good checkpoint is {path}" if path else "there is no checkpoint from before"
 
         train(run, hooks, meter, last_good)
 

@@ -20,7 +20,7 @@ from nextword.core.distributed import ALONE, World
 from nextword.data.feed import Feed
 from nextword.data.stream import Place, TokenRow
 from nextword.objectives.base import Objective
-from nextword.train.average import Average
+from nextword.train.average import Average, share_of
 from nextword.train.optimizer import Optimizer
 from nextword.train.parallel.parts import OWN, Parts
 from nextword.train.precision import Weights
@@ -32,8 +32,9 @@ class Progress:
     """The counts of a run: they are what `state.json` holds.
 
     best_loss, best_step: the lowest validation loss so far; metrics, best_metrics: the objective's, of the last look
-    and of that step; waited: looks since then; seconds: of training, over all
-    sittings; ended: why it stopped for good (finished, patience, time), None while it goes on.
+    and of that step; waited: looks since then; seconds: of training, over all sittings; first_loss: that of the first
+    step; high_steps: how many steps in a row it has been far above it (`train/divergence.py`); ended: why the run
+    stopped for good (finished, patience, time), None while it goes on.
     """
 
     step: int = 0
@@ -44,6 +45,8 @@ class Progress:
     waited: int = 0
     validation_loss: float | None = None
     loss: float | None = None
+    first_loss: float | None = None
+    high_steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     best_metrics: dict[str, float] = field(default_factory=dict)
     scale: float = 1.0
@@ -68,7 +71,8 @@ class Run:
     ) -> None:
         self.model, self.weights, self.optimizer, self.objective = model, weights, optimizer, objective
         self.tokens, self.settings, self.world = tokens, settings, world
-        self.average = Average(weights, settings.ema) if settings.ema else None
+        share = share_of(settings)
+        self.average = None if share is None else Average(weights, share)
         self.device = next(model.parameters()).device
         self.at = Progress(place=Place(settings.seed).to_json())
         self.interrupted = False

@@ -135,7 +135,8 @@ class Saver:
         if job is not None:
             job.result()
 
-    def last(self) -> Path | None:
-        """The newest checkpoint, once the save under way has ended."""
+    def last(self, steps: int) -> Path | None:
+        """The newest checkpoint after at most so many steps, once the save under way has ended."""
         self.wait()
-        return next(reversed(checkpoint.all_of(self.out)), None)
+        found = (path for path in checkpoint.all_of(self.out) if path.name <= checkpoint.name_of(steps))
+        return max(found, default=None)

@@ -7,10 +7,14 @@ Steps count from 0: the first update is made with rate `learning_rate * 1 / warm
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
+from nextword.core.errors import SettingsError
 from nextword.core.registry import part
+from nextword.train.settings import TrainSettings
+
+TRIAL_STEPS = 100  # over which it is seen what a schedule goes by
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,32 @@ def factor(schedule: Schedule, step: int, plan: Plan) -> float:
     if step < plan.warmup:
         return (step + 1) / plan.warmup
     return schedule(step, plan)
+
+
+def plan_of(settings: TrainSettings) -> Plan:
+    """The plan that the settings make."""
+    return Plan(settings.steps, settings.warm_steps, settings.decay, settings.floor)
+
+
+def check(settings: TrainSettings) -> None:
+    """SettingsError for a decay or floor that the schedule does not go by, or a decay that begins within warm-up."""
+    usual, plan = TrainSettings(), plan_of(settings)
+    for name in ("decay", "floor"):
+        if getattr(settings, name) != getattr(usual, name) and not goes_by(settings.schedule, name):
+            raise SettingsError(f"train.{name} has no effect with --train.schedule={settings.schedule}: leave it out")
+    if goes_by(settings.schedule, "decay") and plan.warmup + round(plan.decay * plan.steps) > plan.steps:
+        raise SettingsError(
+            f"the learning rate rises for {plan.warmup} of {plan.steps} steps (train.warmup) and falls for a share of "
+            f"{plan.decay:g} (train.decay), more than there are: lower one of them"
+        )
+
+
+def goes_by(name: str, field: str) -> bool:
+    """Whether a field of the plan, changed, changes what the schedule called `name` gives.
+
+    >>> goes_by("cosine", "floor"), goes_by("cosine", "decay")
+    (True, False)
+    """
+    schedule, one = find(name), Plan(TRIAL_STEPS, decay=0.5, floor=0.5)
+    other = replace(one, **{field: 0.25})
+    return any(schedule(step, one) != schedule(step, other) for step in range(TRIAL_STEPS))

@@ -11,6 +11,7 @@ from nextword.core.settings import in_range
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 FIRST = 1 / 8  # of a batch or a length that grows
+LENGTHS = 8  # a growing length is a multiple of it: odd ones make attention and matrix products slower
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PARALLEL = ("ddp", "fsdp", "none")
 MUON_SCALES = ("moonlight", "shape")
@@ -22,7 +23,7 @@ class TrainSettings:
     """How a model is trained. The defaults train a Llama of 1-20M parameters well."""
 
     # may change when a run is resumed
-    FREE: ClassVar[tuple[str, ...]] = ("max_time", "checkpoint_every", "keep", "parallel", "recompute")
+    FREE: ClassVar[tuple[str, ...]] = ("max_time", "checkpoint_every", "keep", "parallel", "recompute", "micro_batch")
 
     steps: int = 1000
     "Updates of the weights."
@@ -39,13 +40,13 @@ class TrainSettings:
     learning_rate: float = 1e-3
     "The highest learning rate, reached after the warm-up."
     schedule: str = "cosine"
-    "How the learning rate falls after the warm-up: constant, cosine, linear, wsd, inverse-root."
+    "How the learning rate falls after the warm-up: constant, cosine, linear, wsd, wsd-sqrt, inverse-root."
     warmup: int | None = None
     "Steps in which the learning rate rises from 0; a tenth of all, at most 100, if left out."
     decay: float = 0.2
-    "wsd: the share of all steps in which the learning rate falls, at the end."
+    "wsd, wsd-sqrt: the share of all steps in which the learning rate falls, at the end."
     floor: float = 0.1
-    "cosine, linear, wsd: the last learning rate, as a share of the highest."
+    "cosine, linear, wsd, wsd-sqrt: the last learning rate, as a share of the highest."
     optimizer: str = "adamw"
     "What turns gradients into updates: adamw, muon, lion, adafactor, adamw8bit."
     betas: tuple[float, float] = (0.9, 0.99)
@@ -86,6 +87,8 @@ class TrainSettings:
     "Compute activations again in the backward pass instead of keeping them: less memory, a third more work."
     ema: float = 0.0
     "The finished model is a running mean of the weights that keeps this share each step (such as 0.999); 0: none."
+    tail: float = 0.0
+    "The finished model is the plain mean of the weights over this last share of all steps (such as 0.2); 0: none."
     seed: Annotated[int, Parameter(alias="--seed")] = 0
     "Draws the first weights, the order of the rows and dropout."
     max_time: Annotated[str | None, Parameter(alias="--max-time")] = None
@@ -104,11 +107,12 @@ class TrainSettings:
     def __post_init__(self) -> None:
         """Refuses numbers out of range and settings that cannot take effect."""
         for name, low in (("steps", 1), ("batch", 1), ("length", 1), ("eval_tokens", 1), ("checkpoint_every", 1),
-                          ("keep", 1), ("eval_every", 0), ("batch_warmup", 0), ("length_warmup", 0),
-                           ("patience", 0), ("clip", 0), ("weight_decay", 0),
+                          ("keep", 1), ("eval_every", 0), ("patience", 0), ("clip", 0), ("weight_decay", 0),
                           ("seed", 0)):  # fmt: skip
             in_range(f"train.{name}", getattr(self, name), low)
         in_range("train.learning_rate", self.learning_rate, 0, 100)
+        for name in ("batch_warmup", "length_warmup"):
+            in_range(f"train.{name}", getattr(self, name), 0, self.steps)
         in_range("train.warmup", self.warm_steps, 0, self.steps)
         in_range("train.decay", self.decay, 0, 1)
         in_range("train.floor", self.floor, 0, 1)
@@ -124,6 +128,9 @@ class TrainSettings:
         if self.parallel is not None and self.parallel not in PARALLEL:
             raise SettingsError(f"train.parallel must be {' or '.join(PARALLEL)}, received {self.parallel!r}")
         in_range("train.ema", self.ema, 0, 0.9999999)
+        in_range("train.tail", self.tail, 0, 1)
+        if self.ema and self.tail:
+            raise SettingsError("train.ema and train.tail are two ways to average the weights: set one of them to 0")
         self._check_optimizer()
         if self.patience and not self.eval_every:
             raise SettingsError("train.patience needs validation losses: set train.eval_every above 0")
@@ -159,7 +166,7 @@ class TrainSettings:
 
     def length_at(self, step: int) -> int:
         """Tokens of the rows of a step (from 0)."""
-        return grown(self.length, step, self.length_warmup)
+        return grown(self.length, step, self.length_warmup, LENGTHS)
 
     @property
     def micro_rows(self) -> int:
@@ -172,8 +179,10 @@ class TrainSettings:
         return float("inf") if self.max_time is None else seconds(self.max_time)
 
 
-def grown(whole: int, step: int, steps: int) -> int:
+def grown(whole: int, step: int, steps: int, multiple: int = 1) -> int:
     """What has grown in a straight line from a share of FIRST of the whole, all of it from step `steps` on.
+
+    On the way it is a multiple of `multiple`, the nearest one, and at least one of them.
 
     Small batches and short rows first: while the weights are still random a rough gradient does as well and costs less
     (McCandlish et al., "An Empirical Model of Large-Batch Training", 2018), and long rows make the first steps unstable
@@ -181,10 +190,13 @@ def grown(whole: int, step: int, steps: int) -> int:
 
     >>> [grown(64, step, 8) for step in (0, 4, 8, 100)]
     [8, 36, 64, 64]
+    >>> [grown(100, step, 8, 8) for step in (0, 1, 4, 7, 8)]
+    [16, 24, 56, 88, 100]
     """
     if step >= steps:
         return whole
-    return max(1, round(whole * (FIRST + (1 - FIRST) * step / steps)))
+    multiples = round(whole * (FIRST + (1 - FIRST) * step / steps) / multiple)
+    return min(max(multiples, 1) * multiple, whole)
 
 
 def seconds(text: str) -> float:

@@ -66,6 +66,36 @@ def test_a_context_longer_than_the_model_reads(refused: Refused, model: Path) ->
     assert "train.length" in line and "--model.max-length" in line or "max_length" in line
 
 
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--model.head-width=7"], ["model.head_width 7 must be even"]),
+        (["--model.width=48", "--model.heads=5"], ["model.heads 5 must divide model.width 48"]),
+        (["--model=gpt2", "--model.head-width=7"], ["gpt2", "head_width"]),
+        (["--model=gpt2", "--model.width=50", "--model.heads=4"], ["heads 4", "width 50"]),
+        (["--model=bert", "--model.head-width=7"], ["bert", "head_width"]),
+        (["--model=bert", "--model.width=50", "--model.heads=4"], ["heads 4", "width 50"]),
+        (["--train.batch-warmup=2000"], ["train.batch_warmup", "1000"]),
+        (["--train.schedule=constant", "--train.decay=0.5"], ["train.decay", "constant"]),
+        (["--train.ema=0.9", "--train.tail=0.1"], ["train.ema", "train.tail"]),
+    ],
+    ids=str,
+)
+def test_odd_heads_and_settings_that_cannot_be(
+    refused: Refused, model: Path, tmp_path: Path, flags: list[str], words: list[str]
+) -> None:
+    line = refused("pretrain", model.parents[1] / "tokens", "--out", tmp_path / "out", "--train.length=16", *flags)
+    assert all(word in line for word in words), line
+
+
+def test_a_huge_learning_rate(refused: Refused, model: Path, tmp_path: Path) -> None:
+    sizes = ["--model.width=32", "--model.depth=1", "--train.length=16", "--train.batch=4", "--train.eval-every=0"]
+    line = refused(
+        "pretrain", model.parents[1] / "tokens", "--out", tmp_path, "--train.learning-rate=20", *sizes, "--quiet"
+    )
+    assert "--train.learning_rate=10" in line and "checkpoint" in line
+
+
 def test_a_folder_that_is_no_checkpoint(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     assert "config.json" in refused("generate", tmp_path / "notes", "Once")

@@ -41,6 +41,10 @@ def assert_same(one: Path, other: Path) -> None:
     assert weights(one) == weights(other)
 
 
+# Rows and tokens of 8 steps: 0.5 + 3.5/6 of a row a step, 5 + 5 tokens a step to the nearest eight (20: down to 16).
+GROWING = [(1, 8), (1, 8), (2, 16), (2, 16), (3, 24), (3, 32), (4, 32), (4, 40)]
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -49,6 +53,7 @@ def assert_same(one: Path, other: Path) -> None:
         {"micro_batch": 3},
         {"sizes": {"dropout": 0.2}},
         {"eval_every": 0},
+        {"batch_warmup": 6, "length_warmup": 7, "length": 40},
         {"family": "lstm", "sizes": {"width": 8, "depth": 1}},
     ],
     ids=str,
@@ -61,7 +66,8 @@ def test_interrupted_equals_uninterrupted(pretrain: Pretrain, tmp_path: Path, ho
             pretrain(parts, stop=stop, **how)
     resumed = pretrain(parts, **how)
     assert_same(whole, parts)
-    assert (summary.steps, summary.tokens, summary.ended) == (8, 8 * 4 * 12, "finished")
+    tokens = 8 * 4 * 12 if "length_warmup" not in how else sum(rows * length for rows, length in GROWING)
+    assert (summary.steps, summary.tokens, summary.ended) == (8, tokens, "finished")
     assert (resumed.steps, resumed.loss, resumed.validation_loss) == (8, summary.loss, summary.validation_loss)
     assert len(losses(whole)) == 8
 
@@ -194,6 +200,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_documents_and_checkpoint(pret
     with pytest.raises(TrainingError) as error:
         pretrain(tmp_path / "run")
     message = str(error.value)
+    assert "--train.learning_rate=0.0005" in message
     assert "\n" not in message and "step 4" in message and "documents 0 (made up)" in message
     assert str(tmp_path / "run" / "checkpoints" / "step-00000003") in message
 
