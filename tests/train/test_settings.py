@@ -10,7 +10,8 @@ from nextword.train.settings import TrainSettings, seconds
     "wrong",
     [{"steps": 0}, {"batch": 0}, {"micro_batch": 17}, {"warmup": 2000}, {"floor": 1.5}, {"betas": (0.9, 1.0)},
      {"seed": -1}, {"precision": "fp8"}, {"max_time": "ten"}, {"patience": 3, "eval_every": 0}, {"threads": 0},
-     {"keep": 0}, {"learning_rate": float("nan")}],
+     {"keep": 0}, {"learning_rate": float("nan")}, {"muon_scale": "spectral"}, {"muon_every": 1001}, {"muon_steps": 0},
+     {"muon_rate": -1.0}, {"muon_momentum": 1.0}, {"cautious_decay": True, "weight_decay": 0.0}],
     ids=str,
 )  # fmt: skip
 def test_refused(wrong: dict) -> None:
@@ -23,6 +24,12 @@ def test_defaults_that_are_worked_out() -> None:
     assert TrainSettings(steps=50).warm_steps == 5 and TrainSettings(steps=5000).warm_steps == 100
     assert TrainSettings().micro_rows == TrainSettings().batch and TrainSettings(micro_batch=4).micro_rows == 4
     assert TrainSettings().max_seconds == float("inf") and TrainSettings(max_time="10m").max_seconds == 600
+
+
+def test_muons_rate_goes_with_its_scale() -> None:
+    assert TrainSettings(learning_rate=0.3).hidden_rate == 0.3
+    assert TrainSettings(muon_scale="shape").hidden_rate == 0.02
+    assert TrainSettings(muon_scale="shape", muon_rate=0.5).hidden_rate == 0.5
 
 
 @pytest.mark.parametrize(
