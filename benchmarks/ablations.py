@@ -14,12 +14,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.time_to_loss import TEXT, prepare, run_ours
+from nextword.core import log
 
 SEEDS = (0, 1, 2)
 T_975 = 4.303  # Student's t with 2 degrees of freedom
-TRIED_STEPS, TRIED_SKIPPED = 30, 10
+TRIED, SKIPPED = 40, 10  # steps that tell the speed, and those of them that warm up
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,11 @@ class Result:
 
 
 def main() -> None:
-    """Runs what the file of results does not hold yet, then writes the table."""
+    """Measures speeds, then trains, what the file of results does not hold yet; then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=6.0, help="training time of each run (6)")
     parser.add_argument("--results", type=Path, default=Path("ablations.json"), help="kept, so that a run goes on")
-    parser.add_argument("--only", nargs="*", default=None, help="names of variants (all)")
+    parser.add_argument("--speeds", action="store_true", help="only measure speeds, which wants an idle machine")
     asked = parser.parse_args()
     root = Path(os.environ.get("NEXTWORD_REALDATA", "."))
     if not (root / TEXT).is_file():
@@ -85,29 +87,33 @@ def main() -> None:
     known = json.loads(asked.results.read_text()) if asked.results.is_file() else {}
     with tempfile.TemporaryDirectory() as name:
         tokens = prepare(root / TEXT, Path(name))
-        for variant in VARIANTS:
-            if variant.name in known or (asked.only is not None and variant.name not in asked.only):
-                continue
-            result = run(variant, tokens, Path(name), asked.seconds)
-            known[variant.name] = {"steps": result.steps, "losses": result.losses}
-            asked.results.write_text(json.dumps(known, indent=1))
-            print(f"{variant.name}: {result.steps} steps, {result.loss:.4f}", file=sys.stderr, flush=True)
-    found = [
-        Result(v.name, known[v.name]["steps"], tuple(known[v.name]["losses"])) for v in VARIANTS if v.name in known
-    ]
-    print(table(found))
+        for number, variant in enumerate(VARIANTS):
+            row = known.setdefault(variant.name, {})
+            if "steps_per_second" not in row:
+                row["steps_per_second"] = speed(variant, tokens, Path(name) / f"speed{number}")
+                report(variant, row, known, asked.results)
+        for number, variant in enumerate([] if asked.speeds else VARIANTS):
+            row = known[variant.name]
+            row["steps"] = max(TRIED, round(asked.seconds * row["steps_per_second"]))
+            for seed in SEEDS[len(row.setdefault("losses", [])) :]:
+                out = Path(name) / f"run{number}-{seed}"
+                row["losses"].append(run_ours("fast", tokens, out, seed, row["steps"], variant.flags)[1])
+                report(variant, row, known, asked.results)
+    if not asked.speeds:
+        print(table([Result(v.name, known[v.name]["steps"], tuple(known[v.name]["losses"])) for v in VARIANTS]))
 
 
-def run(variant: Variant, tokens: Path, folder: Path, seconds: float) -> Result:
-    """A short run for the speed, then one for each seed."""
-    place = folder / variant.name.replace(" ", "-")
-    short, long = (
-        run_ours("fast", tokens, place / f"tried{steps}", 0, steps, variant.flags)[0]
-        for steps in (TRIED_SKIPPED, TRIED_STEPS)
-    )
-    steps = max(TRIED_STEPS, round(seconds * (TRIED_STEPS - TRIED_SKIPPED) / (long - short)))
-    losses = [run_ours("fast", tokens, place / str(seed), seed, steps, variant.flags)[1] for seed in SEEDS]
-    return Result(variant.name, steps, tuple(losses))
+def report(variant: Variant, row: dict[str, Any], known: dict[str, Any], path: Path) -> None:
+    """Keeps the results, and says what is new."""
+    path.write_text(json.dumps(known, indent=1))
+    print(f"{variant.name}: {row}", file=sys.stderr, flush=True)
+
+
+def speed(variant: Variant, tokens: Path, out: Path) -> float:
+    """Steps a second, after the first few."""
+    run_ours("fast", tokens, out, 0, TRIED, variant.flags)
+    times = [line["seconds"] for line in log.read(out / "log.jsonl")]
+    return (TRIED - SKIPPED) / (times[-1] - times[SKIPPED - 1])
 
 
 def table(found: list[Result]) -> str:
