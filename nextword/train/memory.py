@@ -53,8 +53,8 @@ class Need:
 
 
 def rows_at_once(run: Run) -> int:
-    """Rows that this process computes at once when the batch has grown."""
-    return min(run.settings.micro_rows, -(-run.settings.batch // run.world.size))
+    """Rows that are computed at once when the batch has grown."""
+    return run.settings.micro_rows
 
 
 def rehearsed(run: Run, rows: int) -> list[int]:
@@ -128,23 +128,20 @@ def copies(run: Run) -> int:
 def forecast(run: Run, rows: int | None = None, most: float = float("inf")) -> Need:
     """What the run takes with so many rows at once (as many as it will have, if left out)."""
     rows = rows_at_once(run) if rows is None else rows
-    parts = rows * run.world.size < run.settings.batch
-    return Need(held(run), copies(run), lines(run, rehearsed(run, rows), most, parts))
+    return Need(held(run), copies(run), lines(run, rehearsed(run, rows), most, parts=rows < run.settings.batch))
 
 
 def check(run: Run) -> str | None:
-    """What the run will take at most, in words; None where weights are shared out and nobody counts (fsdp on a CPU).
+    """What a step will take, in words; None where several processes train together, whose rehearsals would wait.
 
     Raises ResourceError where there is less, with what fits.
     """
-    rows, world = rows_at_once(run), run.world
-    on_gpu = run.device.type == "cuda"
-    if world.several and run.settings.parallel == "fsdp" and not on_gpu:
+    if run.world.several:
         return None
-    room = memory.free(run.device) / (1 if on_gpu else world.local_size)
-    room = room / SPARE - (0 if on_gpu else copies(run))
+    rows, on_gpu = rows_at_once(run), run.device.type == "cuda"
+    room = memory.free(run.device) / SPARE - (0 if on_gpu else copies(run))
     try:
-        need = forecast(run, rows, float("inf") if world.several else room)  # the others would wait
+        need = forecast(run, rows, room)
     except TooMuch:
         need = None
     step = None if need is None else need.step(rows)
@@ -156,8 +153,7 @@ def check(run: Run) -> str | None:
 def too_much(run: Run, rows: int, room: float, step: float | None) -> str:
     """What is needed, what there is, and what fits."""
     try:
-        most = float("inf") if run.world.several else 2 * room
-        small = Need(0, 0, lines(run, [1] if rows == 1 else [1, 2], most, run.objective.additive))
+        small = Need(0, 0, lines(run, [1] if rows == 1 else [1, 2], 2 * room, run.objective.additive))
         fits, step = min(small.rows(room), rows - 1), small.step(rows) if step is None else step
     except TooMuch:
         fits = 0
