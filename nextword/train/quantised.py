@@ -12,6 +12,8 @@ Block-wise Quantization", section 1.3).
 import torch
 from torch import Tensor
 
+from nextword.nn.kernels.adamw8bit import cells
+
 BLOCK = 256
 POWERS = 7  # of ten
 LEAST = 1e-38  # the largest of a block of zeros counts as this
@@ -40,6 +42,7 @@ class Quantised:
         self.size = size
         values = dynamic_values(signed).to(device)
         self.values, self.middles = values, (values[1:] + values[:-1]) / 2
+        self.cells = cells(self.middles.cpu().numpy())  # of the compiled form
         blocks = -(-size // BLOCK)
         self.codes = torch.zeros(blocks, BLOCK, dtype=torch.uint8, device=device)
         self.codes.fill_(int((values == 0).nonzero()))

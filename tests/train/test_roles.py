@@ -18,6 +18,7 @@ SIZES = {"width": 16, "depth": 2}
         ("llama", {"heads": 2, "tied": False}, {"hidden": 14, "table": 1, "vector": 5, "output": 1}),
         ("gpt2", {"heads": 2}, {"hidden": 12, "table": 2, "vector": 22}),  # tokens and positions
         ("lstm", {}, {"hidden": 4, "table": 1, "vector": 4}),
+        ("lstm", {"tied": False}, {"hidden": 4, "table": 1, "vector": 4, "output": 1}),
     ],
 )
 def test_counts_by_family(family: str, more: dict, expected: dict) -> None:

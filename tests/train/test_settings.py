@@ -11,7 +11,8 @@ from nextword.train.settings import TrainSettings, seconds
     [{"steps": 0}, {"batch": 0}, {"micro_batch": 17}, {"warmup": 2000}, {"floor": 1.5}, {"betas": (0.9, 1.0)},
      {"seed": -1}, {"precision": "fp8"}, {"max_time": "ten"}, {"patience": 3, "eval_every": 0}, {"threads": 0},
      {"batch_warmup": 1001}, {"length_warmup": -1}, {"tail": 1.1}, {"tail": 0.2, "ema": 0.9},
-     {"keep": 0}, {"learning_rate": float("nan")}],
+     {"keep": 0}, {"learning_rate": float("nan")}, {"muon_scale": "spectral"}, {"muon_every": 1001}, {"muon_steps": 0},
+     {"muon_rate": -1.0}, {"muon_momentum": 1.0}, {"cautious_decay": True, "weight_decay": 0.0}],
     ids=str,
 )  # fmt: skip
 def test_refused(wrong: dict) -> None:
@@ -32,6 +33,12 @@ def test_a_batch_grows_row_by_row_and_a_length_by_eights() -> None:
     lengths = [settings.length_at(step) for step in range(10)]
     assert lengths == [16, 24, 32, 48, 56, 64, 80, 88, 100, 100]  # 12.5 and 10.94 a step, to the nearest eight
     assert TrainSettings(steps=9, length=5, length_warmup=9).length_at(0) == 5
+
+
+def test_muons_rate_goes_with_its_scale() -> None:
+    assert TrainSettings(learning_rate=0.3).hidden_rate == 0.3
+    assert TrainSettings(muon_scale="shape").hidden_rate == 0.02
+    assert TrainSettings(muon_scale="shape", muon_rate=0.5).hidden_rate == 0.5
 
 
 @pytest.mark.parametrize(

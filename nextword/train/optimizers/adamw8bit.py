@@ -7,9 +7,13 @@ rare words are unlike those of frequent ones), and so do small tensors, of fewer
 
 from collections.abc import Mapping
 
+import numba
+import numpy as np
 import torch
 from torch import Tensor
 
+from nextword.nn.kernels import adamw8bit as kernel
+from nextword.nn.kernels import disk
 from nextword.train.optimizers.adamw import FUSED, AdamW, fused, plain
 from nextword.train.quantised import Quantised
 from nextword.train.roles import Role
@@ -30,7 +34,7 @@ class AdamW8bit:
         rest = {name: tensor for name, tensor in parameters.items() if name not in large}
         self.rest = AdamW(rest, settings, roles) if rest else None
         device = next(iter(parameters.values())).device
-        self.update = fused if device.type in FUSED else plain
+        self.compiled = device.type == "cpu" and disk.remember(kernel.update) is not None
         self.time = torch.zeros((), device=device)
         self.mean = {name: Quantised(tensor.numel(), True, device) for name, tensor in self.parameters.items()}
         self.square = {name: Quantised(tensor.numel(), False, device) for name, tensor in self.parameters.items()}
@@ -42,15 +46,10 @@ class AdamW8bit:
             self.rest.step(rate)
         self.time += 1
         for name, tensor in self.parameters.items():
-            if tensor.grad is None:
-                continue
-            both = (self.mean[name], self.square[name])
-            blocks = [quantised.read() for quantised in both]
-            decay = 0.0 if self.roles[name] == "vector" else self.settings.weight_decay
-            whole = [[numbers.view(-1)[: tensor.numel()].view_as(tensor)] for numbers in blocks]
-            self.update([tensor], [tensor.grad], *whole, self.time, rate, decay, self.settings)
-            for quantised, numbers in zip(both, blocks, strict=True):
-                quantised.write(numbers)
+            if tensor.grad is not None:
+                decay = 0.0 if self.roles[name] == "vector" else self.settings.weight_decay
+                change = compiled if self.compiled else plain_blocks
+                change(tensor, self.mean[name], self.square[name], self.time, rate, decay, self.settings)
 
     def state(self) -> dict[str, Tensor]:
         """Codes and scales of what is in 8 bits, AdamW's state of the rest, and t."""
@@ -59,6 +58,37 @@ class AdamW8bit:
             for name, quantised in table.items():
                 found |= {f"{kind}_codes.{name}": quantised.codes, f"{kind}_scales.{name}": quantised.scales}
         return found
+
+
+def plain_blocks(
+    tensor: Tensor, mean: Quantised, square: Quantised, time: Tensor, rate: float, decay: float, settings: TrainSettings
+) -> None:
+    """Reads both means, makes AdamW's update, writes the means."""
+    blocks = [quantised.read() for quantised in (mean, square)]
+    whole = [[numbers.view(-1)[: tensor.numel()].view_as(tensor)] for numbers in blocks]
+    update = fused if tensor.device.type in FUSED else plain
+    update([tensor], [tensor.grad], *whole, time, rate, decay, settings)
+    for quantised, numbers in zip((mean, square), blocks, strict=True):
+        quantised.write(numbers)
+
+
+def compiled(
+    tensor: Tensor, mean: Quantised, square: Quantised, time: Tensor, rate: float, decay: float, settings: TrainSettings
+) -> None:
+    """The same, block by block."""
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    (b1, b2), t, both = settings.betas, time.item(), (mean, square)
+    numbers = (b1, b2, rate / (1 - b1**t), (1 - b2**t) ** -0.5, settings.eps, 1 - rate * decay)
+    kernel.update(
+        tensor.detach().view(-1).numpy(),
+        tensor.grad.reshape(-1).numpy(),
+        tuple(quantised.codes.numpy() for quantised in both),
+        tuple(quantised.scales.numpy() for quantised in both),
+        tuple(quantised.values.numpy() for quantised in both),
+        tuple(quantised.middles.numpy() for quantised in both),
+        tuple(quantised.cells for quantised in both),
+        tuple(np.float32(number) for number in numbers),
+    )
 
 
 optimizer = AdamW8bit

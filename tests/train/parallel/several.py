@@ -19,6 +19,7 @@ from nextword.core.distributed import World, joined
 from nextword.core.errors import NextwordError
 from nextword.train import pretrain as training
 from nextword.train.image import Image
+from nextword.train.optimizers import adamw8bit
 
 
 def run(out: Path, world: World, *, stop: int | None = None, ids: int = 0, **changes: object) -> str:
@@ -50,6 +51,8 @@ def die(image: Image, path: Path) -> str:
 
 
 WRITE = Image.write
+OPTIMIZERS = [("ddp", "muon", {"muon_every": 2, "muon_normalised": True}),
+              ("ddp", "adamw8bit", {}), ("fsdp", "lion", {"cautious_decay": True})]  # fmt: skip
 
 
 def main(out: Path, world: World) -> None:
@@ -69,6 +72,13 @@ def main(out: Path, world: World) -> None:
         note(f"{kind}-full", run(out / f"{kind}-full", world, **full))
         note(f"{kind}-parts", run(out / f"{kind}-parts", world, stop=3, **full))
         note(f"{kind}-parts", run(out / f"{kind}-parts", world, **full))
+    adamw8bit.SMALL = 64  # of this model's matrices, none has 4,096 numbers
+    for kind, name, more in OPTIMIZERS:
+        changes = {"parallel": kind, "optimizer": name, "steps": 5, **more}
+        note(f"{kind}-{name}", run(out / f"{kind}-{name}", world, **changes))
+        note(f"{kind}-{name}-parts", run(out / f"{kind}-{name}-parts", world, stop=3, **changes))
+        note(f"{kind}-{name}-parts", run(out / f"{kind}-{name}-parts", world, **changes))
+    note("rows", run(out / "rows", world, parallel="fsdp", optimizer="muon"))
     if world.first:
         shutil.copytree(out / "ddp-half", out / "ddp-fsdp")
     world.gather(None)

@@ -108,6 +108,14 @@ def test_interrupted_equals_uninterrupted(out: Path, kind: str) -> None:
     assert_close(out / f"{kind}-full", out / f"{kind}-parts", exactly=True)
 
 
+@pytest.mark.parametrize("name", ["ddp-muon", "ddp-adamw8bit", "fsdp-lion"])
+def test_with_other_optimizers(out: Path, name: str) -> None:
+    assert seen(out, 0)[name] == seen(out, 0)[f"{name}-parts"] == seen(out, 1)[f"{name}-parts"] == ""
+    assert_close(out / name, out / f"{name}-parts", exactly=True)
+    losses = [line["loss"] for line in log.read(out / name / "log.jsonl")]
+    assert losses[-1] < losses[0] and losses != [line["loss"] for line in log.read(out / "one" / "log.jsonl")]
+
+
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_each_process_writes_a_part(out: Path, kind: str) -> None:
     path = out / f"{kind}-half" / "checkpoints" / "step-00000004"
@@ -129,6 +137,7 @@ def test_each_process_writes_a_part(out: Path, kind: str) -> None:
         ("data", r"^SettingsError: process 1 of 2 differs from process 0 in the text: '\w+' instead of '\w+'; the val"),
         ("settings", r"^SettingsError: process 1 of 2 differs from process 0 in train.keep: 3 instead of 2: start all"),
         ("none", r"^SettingsError: train.parallel=none, but torchrun has started 2 processes"),
+        ("rows", r"^SettingsError: train.optimizer=muon needs whole matrices, of which fsdp gives .*parallel=ddp"),
         ("few", r"^SettingsError: train.batch is 1, too few rows for 2 processes"),
     ],
 )
