@@ -70,7 +70,9 @@ def test_settings_without_effect_are_refused(optimizer: str) -> None:
         if option in honours(optimizer):
             check(settings, roles, False)
         else:
-            with pytest.raises(SettingsError, match=rf"train\.{option} has no effect with train\.optimizer={optimizer}"):
+            with pytest.raises(
+                SettingsError, match=rf"train\.{option} has no effect with train\.optimizer={optimizer}"
+            ):
                 check(settings, roles, False)
 
 
