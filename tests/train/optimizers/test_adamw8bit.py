@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from nextword.train.optimizers.adamw import AdamW
 from nextword.nn.kernels import adamw8bit as kernel
 from nextword.train.optimizers import adamw8bit
+from nextword.train.optimizers.adamw import AdamW
 from nextword.train.optimizers.adamw8bit import AdamW8bit, compiled, plain_blocks
 from nextword.train.quantised import BLOCK, Quantised, dynamic_values
 from nextword.train.settings import TrainSettings

@@ -16,7 +16,8 @@ ROLES = {"table": "table", "matrix": "hidden"}
 def by_hand(weight: np.ndarray, gradients: list[np.ndarray], cautious: bool) -> np.ndarray:
     """AdamW in fp64, rate 0.1, decay 0.5, row by row: a row without gradient is passed over, t goes on."""
     weight = weight.copy()
-    for row, w in enumerate(weight):
+    for row in range(len(weight)):
+        w = weight[row]
         m = v = np.zeros_like(w)
         for t, g in enumerate((gradient[row] for gradient in gradients), 1):
             if not g.any():
