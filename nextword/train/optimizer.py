@@ -69,8 +69,9 @@ def check(settings: TrainSettings, roles: Mapping[str, Role], shared_out: bool) 
         )
     if settings.optimizer == "muon" and "hidden" not in roles.values():
         raise SettingsError("train.optimizer=muon is for hidden matrices, and this model has none: choose adamw")
-    if settings.sparse_tables and "output" not in roles.values():
+    tables = [name for name, role in roles.items() if role == "table"]
+    if settings.sparse_tables and len(tables) <= 1 and "output" not in roles.values():
         raise SettingsError(
-            "train.sparse_tables has no effect: the embedding is this model's output matrix too, so every step changes "
-            "all its rows; leave it out, or make the model with --model.tied=false"
+            "train.sparse_tables has no effect: this model's only table, the embedding, is its output matrix too, so "
+            "every step changes all its rows; leave it out, or make the model with --model.tied=false"
         )

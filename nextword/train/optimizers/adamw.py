@@ -56,6 +56,9 @@ class AdamW:
         """An update of those rows that have a gradient."""
         rows = touched(table.grad)
         whole = (table, table.grad, self.mean[name], self.square[name])
+        if len(rows) == len(table):  # as the embedding's where it is the output matrix too
+            self.change(*([tensor] for tensor in whole), rate, self.settings.weight_decay)
+            return
         part = [[tensor.index_select(0, rows)] for tensor in whole]
         if len(rows):
             self.change(*part, rate, self.settings.weight_decay)
