@@ -77,6 +77,10 @@ class Held(TorchDispatchMode):
 
     def note(self, tensor: Tensor, new: bool) -> None:
         """Counts the memory of a tensor that has not been seen."""
+        if tensor.is_sparse:  # a table's gradient: numbers of rows, and the rows
+            self.note(tensor._indices(), new)
+            self.note(tensor._values(), new)
+            return
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self.known:

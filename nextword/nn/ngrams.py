@@ -10,7 +10,6 @@ that meet there share a vector (Svenstrup et al., "Hash Embeddings", 2017; Huang
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextword.nn.init import empty_embedding, zeros
@@ -34,9 +33,9 @@ class NgramEmbedding(nn.Module):
         places_BT and positions_BT are (B or 1, T).
         """
         keys = self.keys(history_BS, places_BT.expand(len(history_BS), -1), positions_BT)
-        x_BTD = F.embedding(keys[0], self.tables[0].weight)
+        x_BTD = self.tables[0](keys[0])
         for key_BT, table in zip(keys[1:], self.tables[1:], strict=True):
-            x_BTD = x_BTD + F.embedding(key_BT, table.weight)
+            x_BTD = x_BTD + table(key_BT)
         return x_BTD
 
     def keys(self, history_BS: Tensor, places_BT: Tensor, positions_BT: Tensor) -> list[Tensor]:

@@ -86,15 +86,19 @@ class Weights:
             if tensor.grad is None:
                 continue
             master = self.masters[name]
-            if master.grad is None:
-                master.grad = tensor.grad.to(torch.float32)
-            else:
-                master.grad += tensor.grad
+            grad = tensor.grad.to(torch.float32)
+            master.grad = grad if master.grad is None else master.grad.add_(grad)
             tensor.grad = None
 
     def gradients(self) -> list[Tensor]:
-        """The masters' gradients, the scale taken out."""
-        found = [tensor.grad for tensor in self.masters.values() if tensor.grad is not None]
+        """The masters' gradients, the scale taken out; of a table with a sparse one, the rows that were looked up."""
+        found = []
+        for tensor in self.masters.values():
+            if tensor.grad is not None and tensor.grad.is_sparse:
+                tensor.grad = tensor.grad.coalesce()  # a row that was looked up twice is there once, with its sum
+                found.append(tensor.grad.values())
+            elif tensor.grad is not None:
+                found.append(tensor.grad)
         if self.scaling:
             torch._foreach_mul_(found, 1 / self.scale)
         return found

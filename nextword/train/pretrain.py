@@ -215,10 +215,19 @@ def assemble(
         blocks.recompute(together)
     if settings.compile and (why := blocks.compile_blocks(together, device)) is not None:
         say(f"train.compile has no effect: {why}", not world.first)
+    if settings.sparse_tables and not world.several:  # processes exchange gradients as they lie in memory: whole
+        look_up_sparsely(together)
     weights = choose.weights_for(model, together, precision, settings, world, device)
     known = roles(together, weights.masters)
     optimizer = find_optimizer(settings.optimizer)(weights.masters, settings, known)
     return Run(model, weights, optimizer, objective, text.train, settings, world)
+
+
+def look_up_sparsely(model: nn.Module) -> None:
+    """Makes the gradient of every table hold the rows that were looked up, and no others."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.sparse = True
 
 
 def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet: bool) -> None:

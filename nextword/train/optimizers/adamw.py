@@ -9,7 +9,8 @@ With `sparse_tables`, rows of a table whose gradient is 0 (nobody looked them up
 v; the other rows are changed as above, with the same t. Dense Adam goes on moving a row by its old m for some steps
 after it was looked up, shrinks it in every step, and lets its v fade, so that a rare word's next update is large; here
 a word's means are over the steps in which it occurs. It also saves reading and writing four tables: what is left is one
-look at the gradient. A row that was looked up and happens to have a gradient of 0 counts as untouched.
+look at the gradient, and where one process trains not even that, since the gradient is a list of rows from the start. A
+row that was looked up and happens to have a gradient of 0 counts as untouched.
 """
 
 from collections.abc import Mapping
@@ -54,16 +55,15 @@ class AdamW:
 
     def step_rows(self, name: str, table: Tensor, rate: float) -> None:
         """An update of those rows that have a gradient."""
-        rows = touched(table.grad)
-        whole = (table, table.grad, self.mean[name], self.square[name])
+        rows, gradient = touched(table.grad)
+        whole = (table, self.mean[name], self.square[name])
         if len(rows) == len(table):  # as the embedding's where it is the output matrix too
-            self.change(*([tensor] for tensor in whole), rate, self.settings.weight_decay)
-            return
-        part = [[tensor.index_select(0, rows)] for tensor in whole]
-        if len(rows):
-            self.change(*part, rate, self.settings.weight_decay)
-        for tensor, (changed,) in zip(whole, part, strict=True):
-            if tensor is not table.grad:
+            weight, mean, square = whole
+            self.change([weight], [gradient], [mean], [square], rate, self.settings.weight_decay)
+        elif len(rows):
+            part = weight, mean, square = [tensor.index_select(0, rows) for tensor in whole]
+            self.change([weight], [gradient], [mean], [square], rate, self.settings.weight_decay)
+            for tensor, changed in zip(whole, part, strict=True):
                 tensor.index_copy_(0, rows, changed)
 
     def change(
@@ -87,13 +87,16 @@ class AdamW:
         return means | {f"square.{name}": tensor for name, tensor in self.square.items()} | {"time": self.time}
 
 
-def touched(gradient: Tensor) -> Tensor:
-    """The numbers of the rows of a gradient whose norm is not 0.
+def touched(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The numbers of the rows of a gradient, dense or sparse, whose norm is not 0; and these rows.
 
     The squares of numbers below 1e-22 are 0 in fp32. No test is faster: the largest size of each row takes ten times as
     long, and a look for numbers that are not 0 twice.
     """
-    return torch.linalg.vector_norm(gradient.flatten(1), dim=1).nonzero().squeeze(1)
+    held = gradient.values() if gradient.is_sparse else gradient
+    rows = torch.linalg.vector_norm(held.flatten(1), dim=1).nonzero().squeeze(1)
+    kept = held if len(rows) == len(held) else held.index_select(0, rows)
+    return (gradient.indices()[0].index_select(0, rows) if gradient.is_sparse else rows), kept
 
 
 def fused(

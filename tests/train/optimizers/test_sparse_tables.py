@@ -1,16 +1,24 @@
 """Rows that nobody looked up stay; the others change as AdamW's, with the step's own t."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from nextword.models.checkpoint import load_model
+from nextword.models.create import create
+from nextword.models.settings import ModelSettings
+from nextword.train import pretrain as training
+from nextword.train.loop import gradients
 from nextword.train.optimizer import find
+from nextword.train.pretrain import Text
 from nextword.train.settings import TrainSettings
 
 Steps = Callable[..., dict[str, np.ndarray]]
 ROLES = {"table": "table", "matrix": "hidden"}
+SETTINGS = {"steps": 2, "batch": 4, "length": 12, "precision": "fp32"}
 
 
 def by_hand(weight: np.ndarray, gradients: list[np.ndarray], cautious: bool) -> np.ndarray:
@@ -55,3 +63,30 @@ def test_only_the_rows_of_a_step_are_written() -> None:
     table[4] = state["mean.table"][4] = torch.nan
     adamw.step(0.1)
     assert table[4].isnan().all() and table[:2].eq(1).all() and (table[2] < 1).all()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("micro_batch", [4, 2])
+def test_gradients_of_looked_up_rows_train_as_dense_ones(
+    pretrain: Callable[..., object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, precision: str, micro_batch: int
+) -> None:
+    sizes = {"width": 16, "depth": 2, "heads": 2, "order": 3}
+    changes = {"family": "nextword", "sizes": sizes, "sparse_tables": True, "micro_batch": micro_batch}
+    pretrain(tmp_path / "sparse", precision=precision, **changes)
+    monkeypatch.setattr(training, "look_up_sparsely", lambda model: None)
+    pretrain(tmp_path / "dense", precision=precision, **changes)
+    found, wanted = (load_model(tmp_path / name / "model").state_dict() for name in ("sparse", "dense"))
+    for name, tensor in wanted.items():
+        close = {"fp32": 1e-5, "bf16": 0.02}[precision]  # sums of a row's gradients in bf16, in another order
+        assert (found[name] - tensor).abs().max() <= close * tensor.abs().max(), name
+
+
+def test_a_step_holds_no_gradient_as_large_as_the_table(text: Text) -> None:
+    model = create(ModelSettings(family="nextword", width=16, depth=1, heads=2, order=4, buckets=5000), 16, 0)
+    settings = TrainSettings(**{**SETTINGS, "sparse_tables": True})
+    run = training.assemble(model, text, settings, "fp32")
+    gradients(run, run.feed().take(4, 12))
+    found = run.weights.gradients()
+    tables = [name for name, weight in run.weights.masters.items() if weight.grad is not None and weight.grad.is_sparse]
+    assert len(tables) == 5  # the embedding, values, and n-grams of 2, 3 and 4
+    assert max(len(gradient) for gradient in found) <= 64  # of 48 tokens at most, or of a matrix
