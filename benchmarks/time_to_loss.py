@@ -111,7 +111,10 @@ def steps_of(name: str) -> int:
 def run_ours(
     name: str, tokens: Path, out: Path, seed: int, steps: int | None = None, changes: Sequence[str] = ()
 ) -> tuple[float, float]:
-    """Seconds of training and loss of a shipped recipe, with another number of steps and flags that change it."""
+    """Seconds of training and loss of a shipped recipe, with another number of steps and flags that change it.
+
+    A flag that ends with = takes the recipe's own out, so that the default holds.
+    """
     settings = recipe_of(name)
     train = settings["train"] | ({} if steps is None else {"steps": steps})
     flags = [f"--model.{key}={value}" for key, value in settings["model"].items()]
@@ -119,7 +122,8 @@ def run_ours(
         flags += [f"--train.{key}", *map(str, value)] if isinstance(value, list) else [f"--train.{key}={value}"]
     changes = ("--train.eval_every=0", *changes)  # the peer does not look either
     changed = {change.partition("=")[0] for change in changes}
-    flags = [flag for flag in flags if flag.partition("=")[0] not in changed] + list(changes)
+    flags = [flag for flag in flags if flag.partition("=")[0] not in changed]
+    flags += [change for change in changes if not change.endswith("=")]
     command = [*CLI, "pretrain", str(tokens), "--out", str(out), "--json", "--quiet", f"--seed={seed}", *flags]
     summary = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     model = load(out / "model").model
