@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from nextword.nn.capped_loss import capped_cross_entropy
 from nextword.nn.head import Head
 from nextword.nn.loss import IGNORED, linear_cross_entropy
 
@@ -20,8 +19,5 @@ def head_logprobs(head: Head, hidden_BTD: Tensor, labels_BT: Tensor, weight_VD: 
         return label_logprobs(hidden_BTD, labels_BT, weight_VD, head.bias)
     kept_BT = labels_BT != IGNORED
     hidden_MD, labels_M = head.prepare(hidden_BTD[kept_BT]), labels_BT[kept_BT]
-    if settings.cap is None:
-        nll_M = linear_cross_entropy(hidden_MD, weight_VD, labels_M, head.bias)
-    else:
-        nll_M = capped_cross_entropy(hidden_MD, weight_VD, labels_M, head.bias, settings.cap)
+    nll_M = linear_cross_entropy(hidden_MD, weight_VD, labels_M, head.bias, settings.cap)
     return nll_M.new_zeros(labels_BT.shape).masked_scatter(kept_BT, -nll_M)

@@ -2,14 +2,22 @@
 
 The last layer of a language model turns D numbers a position into V scores. With a vocabulary of 50,000 and 4,096
 positions these scores are 0.8 GB in fp32, more than the rest of a small model, and nobody needs them all at once: the
-loss of a position, `logsumexp(W h + b) - (W h + b)[label]`, needs only its own row. So the positions are taken in
-chunks whose scores fit in `LIMIT_BYTES`, and the backward pass computes them again chunk by chunk (Chen et al. 2016,
-"Training deep nets with sublinear memory cost"). Where all scores fit in one chunk they are kept instead.
+loss of a position, `logsumexp(z) - z[label]` with z = W h + b, needs only its own row. So the positions are taken in
+chunks whose scores fit in `LIMIT_BYTES`.
+
+    d nll / d z = softmax(z) - onehot(label)           and behind a cap z = c · tanh(r / c):  d z / d r = 1 - (z / c)²
+
+Whoever trains sums the losses, or takes their mean: every position's loss gets the same gradient g. So the gradients
+of h, W and b for g = 1 are added up while the scores of a chunk are there, and only multiplied with g afterwards: three
+products in place of the four that computing the scores again would take (Hsu et al., "Liger Kernel", 2024; Wijmans et
+al., "Cut Your Losses", 2024). Where positions turn out to have different gradients, and for a second backward pass,
+chunks are computed again (Chen et al., "Training deep nets with sublinear memory cost", 2016).
 """
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -33,12 +41,13 @@ Loss = dict[str, Term]
 
 
 def linear_cross_entropy(
-    hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, bias_V: Tensor | None = None
+    hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, bias_V: Tensor | None = None, cap: float | None = None
 ) -> Tensor:
     """The negative log-likelihood of each label in nats, (N,), fp32: cross-entropy of `hidden W^T + b`, not averaged.
 
-    labels_N: int64 in [0, V), or -100 where nothing is to be predicted: 0 there, and no gradient. The matrix products
-    run in the dtype of hidden_ND and weight_VD (which must agree), the softmax and the sums over chunks in fp32.
+    labels_N: int64 in [0, V), or -100 where nothing is to be predicted: 0 there, and no gradient. cap: scores are kept
+    within ±cap, cap · tanh(z / cap) (Gemma 2, 2024). The matrix products run in the dtype of hidden_ND and weight_VD
+    (which must agree), the softmax and the sums over chunks in fp32.
 
     >>> scores = torch.tensor([[.1, .6, .1, .15, .05]]).log()  # p = .6 for the second class costs 0.51 nats
     >>> round(linear_cross_entropy(scores, torch.eye(5), torch.tensor([1])).item(), 2)
@@ -46,58 +55,107 @@ def linear_cross_entropy(
     """
     kept_M = labels_N != IGNORED
     if kept_M.all():
-        return _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, bias_V)
+        return _nll(hidden_ND, weight_VD, labels_N, bias_V, cap)
     places_M = kept_M.nonzero().squeeze(1)
-    nll_M = _LinearCrossEntropy.apply(hidden_ND[places_M], weight_VD, labels_N[places_M], bias_V)
+    nll_M = _nll(hidden_ND[places_M], weight_VD, labels_N[places_M], bias_V, cap)
     return nll_M.new_zeros(labels_N.shape).index_copy(0, places_M, nll_M)
 
 
-def _log_softmax(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
-    logits_NV = torch.nn.functional.linear(hidden_ND, weight_VD, bias_V)
-    return torch.log_softmax(logits_NV, -1, dtype=torch.promote_types(logits_NV.dtype, torch.float32))
+def _nll(
+    hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, bias_V: Tensor | None, cap: float | None
+) -> Tensor:
+    if torch.is_grad_enabled():
+        return _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, bias_V, cap)
+    return _Head(hidden_ND, weight_VD, labels_N, bias_V, cap).nll()
+
+
+class _Head:
+    """One call's tensors, and what is made of them chunk by chunk; gradients are summed in fp32."""
+
+    def __init__(self, hidden_ND, weight_VD, labels_N, bias_V, cap) -> None:
+        self.hidden_ND, self.weight_VD, self.labels_N, self.bias_V, self.cap = (
+            hidden_ND, weight_VD, labels_N, bias_V, cap)  # fmt: skip
+        self.wide = torch.promote_types(hidden_ND.dtype, torch.float32)
+        rows = max(1, LIMIT_BYTES // (len(weight_VD) * self.wide.itemsize))
+        self.chunks = [slice(start, start + rows) for start in range(0, len(labels_N), rows)]
+
+    def scores(self, chunk: slice) -> Tensor:
+        """z of a chunk, in a buffer of its own."""
+        z_NV = F.linear(self.hidden_ND[chunk], self.weight_VD, self.bias_V).to(self.wide)
+        return z_NV if self.cap is None else z_NV.div_(self.cap).tanh_().mul_(self.cap)
+
+    def nll(self) -> Tensor:
+        """The losses, no gradients."""
+        nll_N = self.hidden_ND.new_empty(self.labels_N.shape, dtype=self.wide)
+        for chunk in self.chunks:
+            z_NV = self.scores(chunk)
+            torch.log_softmax(z_NV, -1, out=z_NV)
+            nll_N[chunk] = z_NV.gather(1, self.labels_N[chunk, None]).squeeze(1).neg_()
+        return nll_N
+
+    def gradients(self, wanted: tuple[bool, bool, bool], grad_N: Tensor | None = None) -> tuple[Tensor | None, ...]:
+        """The losses, and the gradients of those of hidden, weight and bias that are `wanted`.
+
+        grad_N: the losses' own gradients; 1 for all if left out.
+        """
+        nll_N = self.hidden_ND.new_empty(self.labels_N.shape, dtype=self.wide)
+        for_hidden, for_weight, for_bias = wanted
+        hidden_grad_ND = torch.empty_like(self.hidden_ND) if for_hidden else None
+        weight_grad_VD = torch.zeros_like(self.weight_VD, dtype=self.wide) if for_weight else None
+        bias_grad_V = torch.zeros_like(self.bias_V, dtype=self.wide) if for_bias else None
+        for chunk in self.chunks:
+            nll_N[chunk], dz_NV = self.slopes(chunk)
+            if grad_N is not None:
+                dz_NV *= grad_N[chunk, None]
+            if bias_grad_V is not None:
+                bias_grad_V += dz_NV.sum(0)
+            dz_NV = dz_NV.to(self.weight_VD.dtype)
+            if hidden_grad_ND is not None:
+                torch.mm(dz_NV, self.weight_VD, out=hidden_grad_ND[chunk])
+            if weight_grad_VD is not None and dz_NV.dtype == self.wide:
+                weight_grad_VD.addmm_(dz_NV.T, self.hidden_ND[chunk])
+            elif weight_grad_VD is not None:
+                weight_grad_VD += dz_NV.T @ self.hidden_ND[chunk]
+        return nll_N, hidden_grad_ND, weight_grad_VD, bias_grad_V
+
+    def slopes(self, chunk: slice) -> tuple[Tensor, Tensor]:
+        """The losses of a chunk, and their derivatives by what the matrix product gave."""
+        z_NV, label_N1 = self.scores(chunk), self.labels_N[chunk, None]
+        label_score_N, highest_N = z_NV.gather(1, label_N1).squeeze(1), z_NV.amax(1)
+        curve_NV = None if self.cap is None else (z_NV / self.cap).square_().neg_().add_(1)
+        torch.softmax(z_NV, -1, out=z_NV)
+        # the highest score's own p = e^highest / sum is never too small for its logarithm, as a label's may be
+        nll_N = highest_N - z_NV.amax(1).log_() - label_score_N
+        z_NV.scatter_add_(1, label_N1, z_NV.new_full(label_N1.shape, -1.0))
+        return nll_N, z_NV if curve_NV is None else z_NV.mul_(curve_NV)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Rows in chunks; d nll / d logits = softmax - onehot(label)."""
+    """Gradients for a gradient of 1 are kept with the graph, and given away scaled to the first who asks."""
 
     @staticmethod
-    def forward(ctx, hidden_ND, weight_VD, labels_N, bias_V):
-        wide = torch.promote_types(hidden_ND.dtype, torch.float32)
-        ctx.rows = max(1, LIMIT_BYTES // (weight_VD.shape[0] * wide.itemsize))
-        nll_N = torch.empty(labels_N.shape, dtype=wide, device=hidden_ND.device)
-        logp_NV = None
-        for start in range(0, len(labels_N), ctx.rows):
-            chunk = slice(start, start + ctx.rows)
-            logp_NV = _log_softmax(hidden_ND[chunk], weight_VD, bias_V)
-            nll_N[chunk] = -logp_NV.gather(1, labels_N[chunk, None]).squeeze(1)
-        whole = len(labels_N) <= ctx.rows and any(ctx.needs_input_grad)
-        ctx.save_for_backward(hidden_ND, weight_VD, labels_N, bias_V, logp_NV if whole else None)
+    def forward(ctx, hidden_ND, weight_VD, labels_N, bias_V, cap):
+        ctx.wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
+        ctx.cap = cap
+        ctx.save_for_backward(hidden_ND, weight_VD, labels_N, bias_V)
+        head = _Head(hidden_ND, weight_VD, labels_N, bias_V, cap)
+        ctx.ready = None
+        if not any(ctx.wanted):
+            return head.nll()
+        nll_N, *ctx.ready = head.gradients(ctx.wanted)
         return nll_N
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_N):
-        hidden_ND, weight_VD, labels_N, bias_V, kept_NV = ctx.saved_tensors
-        for_hidden, for_weight, _, for_bias = ctx.needs_input_grad
-        wide = grad_N.dtype
-        hidden_grad_ND = torch.empty_like(hidden_ND) if for_hidden else None
-        weight_grad_VD = torch.zeros_like(weight_VD, dtype=wide) if for_weight else None
-        bias_grad_V = torch.zeros_like(bias_V, dtype=wide) if for_bias else None
-        for start in range(0, len(labels_N), ctx.rows):
-            chunk = slice(start, start + ctx.rows)
-            logp_NV = _log_softmax(hidden_ND[chunk], weight_VD, bias_V) if kept_NV is None else kept_NV
-            grad_NV = logp_NV.exp() if kept_NV is not None else logp_NV.exp_()
-            grad_NV.scatter_add_(1, labels_N[chunk, None], grad_NV.new_full((len(grad_NV), 1), -1.0))
-            grad_NV *= grad_N[chunk, None]
-            if bias_grad_V is not None:
-                bias_grad_V += grad_NV.sum(0)
-            grad_NV = grad_NV.to(weight_VD.dtype)
-            if hidden_grad_ND is not None:
-                torch.mm(grad_NV, weight_VD, out=hidden_grad_ND[chunk])
-            if weight_grad_VD is not None and weight_VD.dtype == wide:
-                weight_grad_VD.addmm_(grad_NV.T, hidden_ND[chunk])
-            elif weight_grad_VD is not None:
-                weight_grad_VD += grad_NV.T @ hidden_ND[chunk]
+        ready, ctx.ready = ctx.ready, None
+        if ready is not None and len(grad_N) and bool((grad_N == grad_N[0]).all()):
+            found = [None if tensor is None else tensor.mul_(grad_N[0]) for tensor in ready]
+        else:
+            del ready  # before others are made
+            _, *found = _Head(*ctx.saved_tensors, ctx.cap).gradients(ctx.wanted, grad_N)
+        _, weight_VD, _, bias_V = ctx.saved_tensors
+        hidden_grad_ND, weight_grad_VD, bias_grad_V = found
         weight_grad_VD = None if weight_grad_VD is None else weight_grad_VD.to(weight_VD.dtype)
         bias_grad_V = None if bias_grad_V is None else bias_grad_V.to(bias_V.dtype)
-        return hidden_grad_ND, weight_grad_VD, None, bias_grad_V
+        return hidden_grad_ND, weight_grad_VD, None, bias_grad_V, None
