@@ -24,10 +24,12 @@ from torch import Tensor, nn
 from nextword.nn.cache import LayerCache, View
 from nextword.nn.dropout import unchanged
 from nextword.nn.init import normal, zeros
+from nextword.nn.kept_scores import kept_scores
 from nextword.nn.mask import Reach, Sight
 from nextword.nn.norm import NormSettings, make_norm
 from nextword.nn.position.rope import rotate
 
+LONG = 128  # positions from which on fp32 products beat the flash kernel in training
 SCORES_BYTES = 64 << 20  # the batched products keep all scores of a layer for the gradient: only up to this size
 
 
@@ -144,7 +146,9 @@ def attention(
     rows, heads, time, width = q_BHTE.shape
     groups, mask = k_BKSE.shape[1], sight.mask
     if mask is not None and mask.requires_grad:  # PyTorch's kernels give a mask no gradient, but for the slowest
-        return products(q_BHTE, k_BKSE, v_BKSE, sight, dropout, scale)
+        if dropout or torch.compiler.is_compiling():
+            return products(q_BHTE, k_BKSE, v_BKSE, sight, dropout, scale)
+        return kept_scores(q_BHTE, k_BKSE, v_BKSE, mask, width**-0.5 if scale is None else scale)
     if time == 1 and (mask is None or mask.shape[1] == 1):
         # the heads of a group as queries of one attention: keys and values are read once, not H/K times
         q_BKGE = q_BHTE.view(rows, groups, heads // groups, width)
@@ -158,31 +162,29 @@ def attention(
 def causal_attention(
     q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, dropout: float = 0.0, scale: float | None = None
 ) -> Tensor:
-    """Attention of whole rows to themselves, by the fastest exact way that there is for the type and device.
-
-    In bf16 on a CPU whose products are fast, three batched products beat the flash kernel (588 against 828 ms a step
-    of a 10.6M model on two Zen 5 cores); everywhere else the flash kernel is as fast or faster, and keeps no scores.
-    """
-    rows, heads, time, _ = q_BHTE.shape
-    small = rows * heads * time * time * q_BHTE.element_size() <= SCORES_BYTES
-    if q_BHTE.dtype == torch.bfloat16 and q_BHTE.device.type == "cpu" and small and not dropout and fast_bfloat16():
-        return causal_products(q_BHTE, k_BKTE, v_BKTE, scale)
+    """Attention of whole rows to themselves, by the fastest exact way that there is for the type and device."""
+    if not dropout and products_win(q_BHTE):
+        return kept_scores(q_BHTE, k_BKTE, v_BKTE, None, q_BHTE.shape[-1] ** -0.5 if scale is None else scale, True)
     grouped = q_BHTE.shape[1] != k_BKTE.shape[1]
     return F.scaled_dot_product_attention(
         q_BHTE, k_BKTE, v_BKTE, is_causal=True, enable_gqa=grouped, dropout_p=dropout, scale=scale
     )
 
 
-def causal_products(q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, scale: float | None = None) -> Tensor:
-    """The same as two batched products with a softmax between; the heads of a group stand one below the other."""
-    rows, heads, time, width = q_BHTE.shape
-    groups = k_BKTE.shape[1]
-    unseen_TT = torch.full((time, time), float("-inf"), dtype=q_BHTE.dtype, device=q_BHTE.device).triu(1)
-    q_NTE = q_BHTE.reshape(rows * groups, heads // groups * time, width)
-    k_NTE, v_NTE = (x.reshape(rows * groups, time, width) for x in (k_BKTE, v_BKTE))
-    scale = width**-0.5 if scale is None else scale
-    scores_NTS = torch.baddbmm(unseen_TT.repeat(heads // groups, 1), q_NTE, k_NTE.mT, alpha=scale)
-    return torch.bmm(scores_NTS.softmax(-1), v_NTE).view(rows, heads, time, width)
+def products_win(q_BHTE: Tensor) -> bool:
+    """Whether batched products that keep their weights beat the flash kernel.
+
+    On a CPU they do, while training: forward and gradient of 6 heads of width 64 in fp32 on a Zen 3 core take 16 in
+    place of 17 ms at 128 positions, 98 / 108 at 256 and 39 / 57 at 512; in bf16 where its products are fast (Zen 5) a
+    whole step of a 10.6M model took 588 in place of 828 ms. The weights must be few enough to be kept.
+    """
+    rows, heads, time, _ = q_BHTE.shape
+    small = rows * heads * time * time * q_BHTE.element_size() <= SCORES_BYTES
+    if q_BHTE.device.type != "cpu" or not small or torch.compiler.is_compiling():
+        return False
+    if q_BHTE.dtype == torch.bfloat16:
+        return fast_bfloat16()
+    return q_BHTE.dtype == torch.float32 and time >= LONG and torch.is_grad_enabled() and q_BHTE.requires_grad
 
 
 def products(

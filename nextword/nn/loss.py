@@ -61,9 +61,7 @@ def linear_cross_entropy(
     return nll_M.new_zeros(labels_N.shape).index_copy(0, places_M, nll_M)
 
 
-def _nll(
-    hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, bias_V: Tensor | None, cap: float | None
-) -> Tensor:
+def _nll(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, bias_V: Tensor | None, cap: float | None) -> Tensor:
     if torch.is_grad_enabled():
         return _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, bias_V, cap)
     return _Head(hidden_ND, weight_VD, labels_N, bias_V, cap).nll()

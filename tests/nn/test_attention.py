@@ -9,9 +9,9 @@ from nextword.nn.attention import (
     attention,
     capped_attention,
     causal_attention,
-    causal_products,
     products,
 )
+from nextword.nn.kept_scores import kept_scores
 from nextword.nn.mask import CAUSAL, Reach, Sight
 from nextword.nn.norm import NormSettings
 
@@ -31,30 +31,36 @@ def formula(q_BHTE: torch.Tensor, k_BKTE: torch.Tensor, v_BKTE: torch.Tensor) ->
     return out
 
 
-@pytest.mark.parametrize("attend", [causal_attention, causal_products])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (6, 1)])
-def test_equals_the_formula(attend: object, heads: int, kv_heads: int) -> None:
+def test_equals_the_formula(heads: int, kv_heads: int) -> None:
     q = torch.randn(2, heads, 7, 6)
     k, v = torch.randn(2, 2, kv_heads, 7, 6)
-    assert torch.allclose(attend(q, k, v), formula(q, k, v), atol=1e-6)  # type: ignore[operator]
+    assert torch.allclose(causal_attention(q, k, v), formula(q, k, v), atol=1e-6)
 
 
-def test_both_ways_have_the_same_gradient() -> None:
-    grads = []
-    start = [torch.randn(2, heads, 5, 4) for heads in (4, 2, 2)]
-    weight = torch.randn(2, 4, 5, 4)
-    for attend in (causal_attention, causal_products):
+@pytest.mark.parametrize(("time", "kept"), [(127, False), (128, True)])
+def test_long_rows_keep_their_weights_in_training_with_the_same_gradient(
+    monkeypatch: pytest.MonkeyPatch, time: int, kept: bool
+) -> None:
+    start, calls = torch.randn(3, 1, 2, time, 4), []
+
+    def counting(*given: object) -> torch.Tensor:
+        calls.append(given)
+        return kept_scores(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("nextword.nn.attention.kept_scores", counting)
+    found = []
+    for way in (causal_attention, lambda *qkv: products(*qkv, CAUSAL)):
         leaves = [x.clone().requires_grad_() for x in start]
-        (attend(*leaves) * weight).sum().backward()
-        grads.append([leaf.grad for leaf in leaves])
-    for one, other in zip(*grads, strict=True):
-        assert torch.allclose(one, other, atol=1e-6)
-
-
-def test_products_in_bf16_are_near_fp32() -> None:
-    q, k, v = torch.randn(3, 2, 2, 16, 8)
-    found = causal_products(q.bfloat16(), k.bfloat16(), v.bfloat16())
-    assert (found.float() - causal_attention(q, k, v)).abs().max() < 0.05
+        out = way(*leaves)
+        (out * start[0].cos()).sum().backward()
+        found.append([out, *(leaf.grad for leaf in leaves)])
+    assert bool(calls) == kept
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=2e-6)
+    with torch.no_grad():
+        causal_attention(*start)
+    assert len(calls) == kept
 
 
 def reached(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, reach: Reach, **shape: float) -> torch.Tensor:

@@ -28,13 +28,17 @@ def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(loss, "LIMIT_BYTES", 2 * V * 8)
 
 
+@pytest.mark.parametrize("cap", [None, 1.5])
+@pytest.mark.parametrize("upstream", ["one for all", "one each"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_equals_pytorch_in_values_and_gradients(rows: None, bias: bool) -> None:
+def test_equals_pytorch_in_values_and_gradients(rows: None, bias: bool, upstream: str, cap: float | None) -> None:
     hidden, weight, labels, bias_V = inputs(bias=bias)
     leaves = [tensor for tensor in (hidden, weight, bias_V) if tensor is not None]
-    upstream = torch.randn(N, dtype=torch.float64)
-    ours = linear_cross_entropy(hidden, weight, labels, bias_V)
-    theirs = functional.cross_entropy(functional.linear(hidden, weight, bias_V), labels, reduction="none")
+    upstream = torch.randn(N, dtype=torch.float64) if upstream == "one each" else torch.full((N,), -0.3).double()
+    ours = linear_cross_entropy(hidden, weight, labels, bias_V, cap)
+    scores = functional.linear(hidden, weight, bias_V)
+    scores = scores if cap is None else cap * torch.tanh(scores / cap)
+    theirs = functional.cross_entropy(scores, labels, reduction="none")
     torch.testing.assert_close(ours, theirs)
     assert ours[2] == ours[9] == 0
     for mine, other in zip(
@@ -43,10 +47,47 @@ def test_equals_pytorch_in_values_and_gradients(rows: None, bias: bool) -> None:
         torch.testing.assert_close(mine, other)
 
 
-def test_gradient_by_differences(rows: None) -> None:
+@pytest.mark.parametrize("cap", [None, 0.8])
+def test_gradient_by_differences(rows: None, cap: float | None) -> None:
     hidden, weight, labels, bias_V = inputs()
-    assert torch.autograd.gradcheck(lambda *leaves: linear_cross_entropy(leaves[0], leaves[1], labels, leaves[2]),
+    assert torch.autograd.gradcheck(lambda *leaves: linear_cross_entropy(leaves[0], leaves[1], labels, leaves[2], cap),
                                     (hidden, weight, bias_V))  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 2])
+def test_a_gradient_alone(rows: None, wanted: int) -> None:
+    hidden, weight, labels, bias_V = inputs()
+    leaves = [hidden, weight, bias_V]
+    whole = torch.autograd.grad(linear_cross_entropy(hidden, weight, labels, bias_V).mean(), leaves[wanted])[0]
+    alone = [leaf if number == wanted else leaf.detach() for number, leaf in enumerate(leaves)]
+    found = torch.autograd.grad(linear_cross_entropy(*alone[:2], labels, alone[2]).mean(), leaves[wanted])[0]
+    torch.testing.assert_close(found, whole)
+
+
+def test_a_table_that_is_read_and_scored_with_gets_both_gradients(rows: None) -> None:
+    _, weight, labels, _ = inputs()
+    ids = torch.arange(N) % V
+    for _ in range(2):  # a second batch adds up
+        linear_cross_entropy(weight[ids].tanh(), weight, labels).sum().backward()
+    plain = weight.detach().clone().requires_grad_()
+    (2 * functional.cross_entropy(plain[ids].tanh() @ plain.T, labels, reduction="sum")).backward()
+    torch.testing.assert_close(weight.grad, plain.grad)
+
+
+def test_a_label_beyond_the_range_of_exp_has_its_exact_loss() -> None:
+    weight = torch.tensor([[0.0], [1000.0]], requires_grad=True)
+    nll = linear_cross_entropy(torch.ones(1, 1), weight, torch.tensor([0]))
+    nll.sum().backward()
+    assert nll.item() == 1000.0
+    assert weight.grad.tolist() == [[-1.0], [1.0]]
+
+
+def test_without_gradients_nothing_is_computed_for_them(rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight, labels, bias_V = inputs()
+    trained = linear_cross_entropy(hidden, weight, labels, bias_V)
+    monkeypatch.setattr(loss._Head, "gradients", None)
+    with torch.no_grad():
+        torch.testing.assert_close(linear_cross_entropy(hidden, weight, labels, bias_V), trained)
 
 
 def test_backward_twice_over_a_kept_graph_gives_the_same() -> None:
@@ -87,12 +128,14 @@ class Largest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("positions, vocabulary", [(700, 50_257), (40, 1_000_000)])
-def test_no_buffer_beyond_64_megabytes(positions: int, vocabulary: int) -> None:
+@pytest.mark.parametrize(
+    "positions, vocabulary, cap", [(700, 50_257, None), (700, 50_257, 30.0), (40, 1_000_000, None)]
+)
+def test_no_buffer_beyond_64_megabytes(positions: int, vocabulary: int, cap: float | None) -> None:
     hidden = torch.randn(positions, 2, requires_grad=True)
     weight = torch.randn(vocabulary, 2, requires_grad=True)
     with Largest() as largest:
-        linear_cross_entropy(hidden, weight, torch.arange(positions)).sum().backward()
+        linear_cross_entropy(hidden, weight, torch.arange(positions), cap=cap).sum().backward()
     assert 16_000_000 < largest.bytes <= 64_000_000 < positions * vocabulary * 4
     assert weight.grad is not None and hidden.grad is not None
 
