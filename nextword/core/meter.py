@@ -8,6 +8,7 @@ al. 2022, PaLM, appendix B). Memory: the peak of the process (resident set), or 
 import sys
 import time
 from collections import deque
+from pathlib import Path
 
 import torch
 
@@ -16,6 +17,7 @@ if sys.platform == "win32":
 else:
     import resource
 
+STATUS = Path("/proc/self/status")  # on Linux
 WINDOW = 20  # steps that the shown speed is averaged over
 
 
@@ -59,5 +61,9 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
-    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
+    lines = STATUS.read_text().splitlines() if STATUS.exists() else []
+    for line in lines:  # getrusage would say what the process that started this one held, if that was more
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # others count in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -14,6 +14,7 @@ al., "Cut Your Losses", 2024). Where positions turn out to have different gradie
 chunks are computed again (Chen et al., "Training deep nets with sublinear memory cost", 2016).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -68,27 +69,40 @@ def _nll(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, bias_V: Tensor 
 
 
 class _Head:
-    """One call's tensors, and what is made of them chunk by chunk; gradients are summed in fp32."""
+    """One call's tensors, and what is made of them chunk by chunk; gradients are summed in fp32.
+
+    A chunk holds as many rows as fit in the limit as the product gives them; `pieces` of it do so in fp32.
+    """
 
     def __init__(self, hidden_ND, weight_VD, labels_N, bias_V, cap) -> None:
         self.hidden_ND, self.weight_VD, self.labels_N, self.bias_V, self.cap = (
             hidden_ND, weight_VD, labels_N, bias_V, cap)  # fmt: skip
         self.wide = torch.promote_types(hidden_ND.dtype, torch.float32)
-        rows = max(1, LIMIT_BYTES // (len(weight_VD) * self.wide.itemsize))
-        self.chunks = [slice(start, start + rows) for start in range(0, len(labels_N), rows)]
 
-    def scores(self, chunk: slice) -> Tensor:
-        """z of a chunk, in a buffer of its own."""
-        z_NV = F.linear(self.hidden_ND[chunk], self.weight_VD, self.bias_V).to(self.wide)
-        return z_NV if self.cap is None else z_NV.div_(self.cap).tanh_().mul_(self.cap)
+    def parts(self, whole: slice, dtype: torch.dtype) -> list[slice]:
+        """The rows of `whole`, as many at a time as their scores in `dtype` fit in the limit."""
+        rows = max(1, LIMIT_BYTES // (len(self.weight_VD) * dtype.itemsize))
+        return [slice(at, min(at + rows, whole.stop)) for at in range(whole.start, whole.stop, rows)]
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Rows and their scores before the cap, one after the other."""
+        for chunk in self.parts(slice(0, len(self.labels_N)), self.hidden_ND.dtype):
+            yield chunk, F.linear(self.hidden_ND[chunk], self.weight_VD, self.bias_V)
+
+    def pieces(self, chunk: slice, r_NV: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows of a chunk, their scores before the cap (a view), and these in fp32 behind it."""
+        for piece in self.parts(chunk, self.wide):
+            r_MV = r_NV[piece.start - chunk.start : piece.stop - chunk.start]
+            z_MV = r_MV.to(self.wide)
+            yield piece, r_MV, z_MV if self.cap is None else z_MV.div_(self.cap).tanh_().mul_(self.cap)
 
     def nll(self) -> Tensor:
         """The losses, no gradients."""
         nll_N = self.hidden_ND.new_empty(self.labels_N.shape, dtype=self.wide)
-        for chunk in self.chunks:
-            z_NV = self.scores(chunk)
-            torch.log_softmax(z_NV, -1, out=z_NV)
-            nll_N[chunk] = z_NV.gather(1, self.labels_N[chunk, None]).squeeze(1).neg_()
+        for chunk, r_NV in self.chunks():
+            for piece, _, z_MV in self.pieces(chunk, r_NV):
+                torch.log_softmax(z_MV, -1, out=z_MV)
+                nll_N[piece] = z_MV.gather(1, self.labels_N[piece, None]).squeeze(1).neg_()
         return nll_N
 
     def gradients(self, wanted: tuple[bool, bool, bool], grad_N: Tensor | None = None) -> tuple[Tensor | None, ...]:
@@ -101,31 +115,32 @@ class _Head:
         hidden_grad_ND = torch.empty_like(self.hidden_ND) if for_hidden else None
         weight_grad_VD = torch.zeros_like(self.weight_VD, dtype=self.wide) if for_weight else None
         bias_grad_V = torch.zeros_like(self.bias_V, dtype=self.wide) if for_bias else None
-        for chunk in self.chunks:
-            nll_N[chunk], dz_NV = self.slopes(chunk)
-            if grad_N is not None:
-                dz_NV *= grad_N[chunk, None]
-            if bias_grad_V is not None:
-                bias_grad_V += dz_NV.sum(0)
-            dz_NV = dz_NV.to(self.weight_VD.dtype)
+        for chunk, dr_NV in self.chunks():  # scores, which become their gradients in place
+            for piece, dr_MV, z_MV in self.pieces(chunk, dr_NV):
+                nll_N[piece], dz_MV = self.slopes(z_MV, self.labels_N[piece, None])
+                if grad_N is not None:
+                    dz_MV *= grad_N[piece, None]
+                if bias_grad_V is not None:
+                    bias_grad_V += dz_MV.sum(0)
+                if dr_MV.dtype != dz_MV.dtype:
+                    dr_MV.copy_(dz_MV)
             if hidden_grad_ND is not None:
-                torch.mm(dz_NV, self.weight_VD, out=hidden_grad_ND[chunk])
-            if weight_grad_VD is not None and dz_NV.dtype == self.wide:
-                weight_grad_VD.addmm_(dz_NV.T, self.hidden_ND[chunk])
+                torch.mm(dr_NV, self.weight_VD, out=hidden_grad_ND[chunk])
+            if weight_grad_VD is not None and dr_NV.dtype == self.wide:
+                weight_grad_VD.addmm_(dr_NV.T, self.hidden_ND[chunk])
             elif weight_grad_VD is not None:
-                weight_grad_VD += dz_NV.T @ self.hidden_ND[chunk]
+                weight_grad_VD += dr_NV.T @ self.hidden_ND[chunk]
         return nll_N, hidden_grad_ND, weight_grad_VD, bias_grad_V
 
-    def slopes(self, chunk: slice) -> tuple[Tensor, Tensor]:
-        """The losses of a chunk, and their derivatives by what the matrix product gave."""
-        z_NV, label_N1 = self.scores(chunk), self.labels_N[chunk, None]
-        label_score_N, highest_N = z_NV.gather(1, label_N1).squeeze(1), z_NV.amax(1)
-        curve_NV = None if self.cap is None else (z_NV / self.cap).square_().neg_().add_(1)
-        torch.softmax(z_NV, -1, out=z_NV)
+    def slopes(self, z_MV: Tensor, label_M1: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses, and in place of the scores the losses' derivatives by what the product gave."""
+        label_score_M, highest_M = z_MV.gather(1, label_M1).squeeze(1), z_MV.amax(1)
+        curve_MV = None if self.cap is None else (z_MV / self.cap).square_().neg_().add_(1)
+        torch.softmax(z_MV, -1, out=z_MV)
         # the highest score's own p = e^highest / sum is never too small for its logarithm, as a label's may be
-        nll_N = highest_N - z_NV.amax(1).log_() - label_score_N
-        z_NV.scatter_add_(1, label_N1, z_NV.new_full(label_N1.shape, -1.0))
-        return nll_N, z_NV if curve_NV is None else z_NV.mul_(curve_NV)
+        nll_M = highest_M - z_MV.amax(1).log_() - label_score_M
+        z_MV.scatter_add_(1, label_M1, z_MV.new_full(label_M1.shape, -1.0))
+        return nll_M, z_MV if curve_MV is None else z_MV.mul_(curve_MV)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

@@ -1,6 +1,9 @@
 """What a machine has is found out, and what it has not is refused by name."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,6 +62,14 @@ def test_meter_leaves_pauses_out(monkeypatch: pytest.MonkeyPatch) -> None:
     meter.go()  # after a pause of 49 seconds
     assert meter.step(300) == 1.0
     assert meter.tokens_per_second == 200 and meter.utilisation == 0.4
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux keeps it apart")
+def test_peak_memory_is_not_that_of_the_process_that_started_this_one() -> None:
+    held = torch.ones(200_000_000)  # 800 MB; PyTorch alone takes a third of that
+    code = "from nextword.core.meter import peak_memory; import torch; print(peak_memory(torch.device('cpu')))"
+    found = int(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout)
+    assert found < held.nbytes < peak_memory(CPU)
 
 
 def test_peak_memory_is_in_bytes() -> None:
