@@ -30,7 +30,8 @@ from nextword.train.settings import TrainSettings
 
 SMALL = Sizes()
 ROUNDS = 3  # measurements of each side, of a step each
-PATIENCE_SECONDS = 20.0  # a peer whose step takes longer is measured on fewer rows
+EMULATED = 10  # bf16 products so many times slower than fp32 ones are emulated: a whole step would take minutes
+TRIAL = 32  # tokens of a step of such a peer
 CPU = torch.device("cpu")
 
 
@@ -71,18 +72,18 @@ def drawn(sizes: Sizes) -> Tensor:
 
 
 def against(ours: OurTraining, family: str, sizes: Sizes, ids: Tensor, autocast: bool, wanted: float) -> Ratio:
-    """Our tokens/s and a peer's, alternating; a peer that takes too long makes a single step of a single row."""
-    peer_rows, seconds = fitting(family, sizes, ids, autocast)
-    if seconds > PATIENCE_SECONDS:
-        mine, theirs = timed(ours.step), seconds * len(ids) / peer_rows
-        note = f"peer: 1 step of {peer_rows} row(s), its products are emulated"
+    """Our tokens/s and a peer's, alternating; one whose products are emulated makes short steps instead."""
+    tokens = ours.rows.tokens
+    if autocast and product_rate("bf16", CPU) < product_rate("fp32", CPU) / EMULATED:
+        peer_step = PeerTraining(family, sizes, ids[:1, : TRIAL + 1], autocast).step
+        mine, theirs = timed(ours.step), timed(peer_step) / TRIAL * tokens
+        note = f"peer: one step of {TRIAL} tokens, its products are emulated"
     else:
         mine, theirs = alternate(ours.step, PeerTraining(family, sizes, ids, autocast).step, ROUNDS)
         note = f"{ROUNDS} rounds"
-    tokens = ours.rows.tokens
     peer = f"{'transformers' if family == 'gpt2' else 'plain PyTorch'}, {AUTOCAST[autocast]}"
-    note = f"ours {ours.precision}; {note}"
-    return Ratio(ours.name, tokens / mine, tokens / theirs, "tokens/s", peer, wanted, note=note)
+    figures = {"unit": "tokens/s", "peer_name": peer, "wanted": wanted, "note": f"ours {ours.precision}; {note}"}
+    return Ratio(ours.name, tokens / mine, tokens / theirs, **figures)
 
 
 def share(ours: OurTraining) -> Ratio:
@@ -100,11 +101,3 @@ def timed(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def fitting(family: str, sizes: Sizes, ids: Tensor, autocast: bool) -> tuple[int, float]:
-    """How many rows of the batch the peer can be measured on in reasonable time, and the seconds of a step of these."""
-    began = time.perf_counter()
-    PeerTraining(family, sizes, ids[:1], autocast).step()
-    one = time.perf_counter() - began
-    return (1, one) if one * len(ids) > PATIENCE_SECONDS else (len(ids), 0.0)
