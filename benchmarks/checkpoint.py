@@ -11,13 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks.ratio import Ratio, seconds
-from benchmarks.training import BATCH, TIME, VOCABULARY, our_run
-from nextword.data.stream import Windows
-from nextword.models.base import Batch
+from benchmarks.training import SMALL, OurTraining, drawn
 from nextword.models.checkpoint import write_model
 from nextword.train.loop import gradients, update
 from nextword.train.saver import Saver
@@ -33,9 +30,9 @@ def write(folder: Path, model: torch.nn.Module) -> None:
 
 def measure() -> list[Ratio]:
     """One row: seconds of stall."""
-    run = our_run(BATCH)
-    windows = Windows(torch.tensor(np.random.default_rng(0).integers(0, VOCABULARY, (BATCH, TIME + 1))), (0,) * BATCH)
-    update(run, windows, 1e-3)
+    training = OurTraining("llama", SMALL, drawn(SMALL))
+    run, rows = training.run, training.rows
+    update(run, rows, 1e-3)
     state = {"model": run.model.state_dict(), **run.tensors()}
     size = sum(tensor.nbytes for tensor in [*state["model"].values(), *run.tensors().values()])
     ours, behind, peer = [], [], []
@@ -44,7 +41,7 @@ def measure() -> list[Ratio]:
             run.at.step += 1
             began = time.perf_counter()
             stall = seconds(lambda: saver.save(run, state=True, best=False))
-            gradients(run, Batch(windows.ids_BT))
+            gradients(run, rows)
             ours.append(stall + seconds(run.settle))
             saver.wait()
             behind.append(time.perf_counter() - began)
