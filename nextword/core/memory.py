@@ -49,12 +49,12 @@ class TooMuch(Exception):
     """More memory would be taken than allowed."""
 
 
-class Held(TorchDispatchMode):
+class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Bytes of tensors that were made while it lasts: `now`, and the most since the last `phase`."""
 
     def __init__(self, most: float) -> None:
         """most: bytes above which TooMuch is raised."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.limit, self.now, self.highest = most, 0, 0
         self.known: dict[int, int] = {}  # storage -> bytes; 0 for one that was there before
 

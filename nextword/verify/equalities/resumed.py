@@ -61,7 +61,7 @@ def sit(run: Run, after: int) -> dict[str, Tensor]:
     That is weights, the optimizer's means, random numbers, the place in the data, and the losses of this sitting.
     """
     stop = Stop(after)
-    loop.train(run, [stop], Meter(1.0, 1.0, run.device), lambda: "")
+    loop.train(run, [stop], Meter(1.0, 1.0, run.device), lambda steps: "")
     run.model.eval()
     place = {f"place in the data, {key}": torch.tensor(value) for key, value in run.at.place.items()}
     losses = torch.tensor(stop.losses, dtype=torch.float64)
