@@ -71,8 +71,8 @@ def pretrain_tokens(
 
     model: the family and sizes of a fresh model. init_from: a model folder or hub id to begin with instead. objective:
     what it is trained for, by its kind if left out. world: the processes that train together, all of which call this; a
-    model that counts is process 0's work. quiet: True says nothing; a line of progress of the caller's is updated, and no
-    more said.
+    model that counts is process 0's work. quiet: True says nothing; a line of progress of the caller's is updated, and
+    no more said.
     Raises DataError for tokens that cannot be used, SettingsError for settings that do not fit or an `out` that holds
     another run, TrainingError when the loss is not finite, KeyboardInterrupt after Ctrl-C with everything saved.
     """
@@ -142,7 +142,9 @@ def begin(
             rates.fit(made, train)
         return made, {"model": to_tree(model)}
     if train.mup_width is not None:
-        raise SettingsError("train.mup_width scales fresh weights, and --init-from brings its own: leave one of them out")
+        raise SettingsError(
+            "train.mup_width scales fresh weights, and --init-from brings its own: leave one of them out"
+        )
     if model != ModelSettings():
         raise SettingsError("--init-from brings a model of its own: leave the --model settings out")
     folder = locate(init_from)

@@ -132,9 +132,9 @@ def refuse_differences(out: Path, known: Mapping[str, Any], wanted: Mapping[str,
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a finished run: losses in nats per token, memory in bytes; ended: finished, patience, time or stop.
+    """The figures of a finished run: losses in nats per token, memory in bytes.
 
-    metrics: those of the objective, from the look that gave the best validation loss.
+    ended: finished, patience, time or stop. metrics: the objective's, from the look with the best validation loss.
     """
 
     model: str

@@ -92,7 +92,8 @@ def pretrain(
 
     depends: a JSON-like tree of what the result depends on besides `settings`; a run in `out` that was begun with
     another is refused. flops_per_token: of one training step, for the MFU. objective: what is minimised, the next
-    token if left out. quiet: True says nothing; a line of progress of the caller's is updated, and no more said. world: the processes that train together, all of which call this with the same arguments.
+    token if left out. quiet: True says nothing; a line of progress of the caller's is updated, and no more said. world:
+    the processes that train together, all of which call this with the same arguments.
     Raises KeyboardInterrupt after Ctrl-C, once everything is saved.
     """
     line = quiet if isinstance(quiet, Progress) else None
@@ -126,7 +127,10 @@ def pretrain(
         if run.at.ended is None:
             if not world.first:
                 raise Elsewhere(INTERRUPTED)
-            say(f"stopped and saved at step {run.at.step:,} in {out}; the same command goes on from there")
+            say(
+                f"stopped and saved at step {run.at.step:,} in {out}; the same command goes on from there",
+                line is not None,
+            )
             raise KeyboardInterrupt
         return finish(run, out, files, resolved)
 

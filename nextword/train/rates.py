@@ -12,11 +12,12 @@ small model (width m, `train.mup_width`), train a large one (width D) with it.
     table    stays            stays
     vector   stays            stays
 
-Yang et al., "Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer" (2022), table 3, the
-column of Adam, relative to width m: a model of that width is the usual one. The output starts smaller than a hidden
-matrix because the sum over its D inputs is aligned with what it learns: with D random terms of the size 1/sqrt(D) its
-first scores would still be as large as those that it learns. Table 3 also scales attention's scores by 1/E instead of
-1/sqrt(E) for heads that grow; here models grow by more heads of the same width E, so that 1/sqrt(E) is a constant.
+Yang et al., "Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer" (2022), table 3,
+the column of Adam, relative to width m: a model of that width is the usual one. The output starts smaller than a hidden
+matrix: what random weights put into the scores then vanishes as models grow beside what is learned, whose D terms pull
+the same way; with sqrt(m / D) it would be as large at every width, and the limit would not be that of learning alone.
+Table 3 also scales attention's scores by 1/E instead of 1/sqrt(E) for heads that grow; here models grow by more heads
+of the same width E, so that 1/sqrt(E) is a constant.
 
 Weight decay stays what it is, learning rate times decay a step, for every weight: the size at which growth and decay
 balance transfers then too (Wang & Aitchison, "How to set AdamW's weight decay as you scale model and dataset size",
@@ -47,7 +48,9 @@ def check(model: nn.Module, settings: TrainSettings) -> None:
             "update; leave it out, or choose --train.optimizer=adamw"
         )
     if not isinstance(model, Transformer) or model.kind != "decoder":
-        raise SettingsError("train.mup_width is for decoders of attention: choose --model llama or gpt2, or leave it out")
+        raise SettingsError(
+            "train.mup_width is for decoders of attention: choose --model llama or gpt2, or leave it out"
+        )
     if model.head.weight is None:
         raise SettingsError(
             "train.mup_width needs an output matrix of its own, which learns at another rate than the embedding: add "
