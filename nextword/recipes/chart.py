@@ -58,7 +58,7 @@ def picture(draw: Callable[[Any], None], title: str, size: tuple[float, float] =
     # A fixed salt makes the ids inside the picture, and so the report, the same from run to run.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nextword", "font.family": "sans-serif"}):
         figure = Figure(figsize=size, layout="constrained")
-        draw(figure.subplots(1, panels, sharey=panels > 1))
+        draw(figure.subplots(1, panels, sharex=True, sharey=True))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawn = buffer.getvalue()
