@@ -70,7 +70,7 @@ class AdamW:
         rows = touched(table.grad)
         whole = (table, table.grad, self.mean[name], self.square[name])
         if len(rows) == len(table):  # as the embedding's where it is the output matrix too
-            self.change(*([tensor] for tensor in whole), rate, self.settings.weight_decay)
+            self.change(*([tensor] for tensor in whole), rate, self.settings.weight_decay, factor)
             return
         part = [[tensor.index_select(0, rows)] for tensor in whole]
         if len(rows):
