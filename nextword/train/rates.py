@@ -21,7 +21,8 @@ of the same width E, so that 1/sqrt(E) is a constant.
 
 Weight decay stays what it is, learning rate times decay a step, for every weight: the size at which growth and decay
 balance transfers then too (Wang & Aitchison, "How to set AdamW's weight decay as you scale model and dataset size",
-2024). Left out: tied models, whose one matrix is table and output at once; encoders and recurrent models; depth.
+2024). Left out: tied models, whose one matrix is table and output at once; encoders, recurrent models and the family
+`nextword`, for which nobody has checked it; depth.
 """
 
 import math
@@ -31,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from nextword.core.errors import SettingsError
+from nextword.models.mixed import MixedTransformer
 from nextword.models.transformer import Transformer
 from nextword.train.roles import Role, roles
 from nextword.train.settings import TrainSettings
@@ -47,10 +49,8 @@ def check(model: nn.Module, settings: TrainSettings) -> None:
             f"train.mup_width is for {' and '.join(ABLE)}, not {settings.optimizer!r}: its factors follow from Adam's "
             "update; leave it out, or choose --train.optimizer=adamw"
         )
-    if not isinstance(model, Transformer) or model.kind != "decoder":
-        raise SettingsError(
-            "train.mup_width is for decoders of attention: choose --model llama or gpt2, or leave it out"
-        )
+    if not isinstance(model, Transformer) or isinstance(model, MixedTransformer) or model.kind != "decoder":
+        raise SettingsError("train.mup_width is for plain decoders: choose --model llama or gpt2, or leave it out")
     if model.head.weight is None:
         raise SettingsError(
             "train.mup_width needs an output matrix of its own, which learns at another rate than the embedding: add "

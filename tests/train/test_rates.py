@@ -92,7 +92,8 @@ def test_at_the_width_itself_nothing_changes() -> None:
     ("family", "tied", "more", "message"),
     [
         ("llama", True, {}, "add --model.tied=false"),
-        ("lstm", False, {}, "is for decoders of attention"),
+        ("lstm", False, {}, "is for plain decoders"),
+        ("nextword", False, {}, "is for plain decoders"),
         ("llama", False, {"optimizer": "sgd"}, "is for adamw, not 'sgd'"),
     ],
 )
