@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "tokenizer show": ("nextword.recipes.tokenizer_settings:ShowTokenizer", "see the tokens of a text, in colour"),
     "tokenize": ("nextword.recipes.tokenize_settings:TokenizeSettings", "text to memory-mapped token shards"),
     "pretrain": ("nextword.recipes.pretrain_settings:PretrainSettings", "train a model on tokens"),
+    "tune": ("nextword.recipes.tune_settings:TuneSettings", "find a good learning rate, batch or width by short runs"),
     "evaluate": ("nextword.recipes.evaluate_settings:EvaluateSettings", "perplexity and bits per byte on text"),
     "verify": (
         "nextword.recipes.verify_settings:VerifySettings",

@@ -31,10 +31,10 @@ def duration(seconds: float) -> str:
 def quantity(number: float) -> str:
     """A count with a thousands unit.
 
-    >>> quantity(950), quantity(12_345), quantity(3_400_000)
-    ('950', '12.3k', '3.4M')
+    >>> quantity(950), quantity(12_345), quantity(3_400_000), quantity(5e15)
+    ('950', '12.3k', '3.4M', '5.0P')
     """
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(number) >= size:
             return f"{number / size:.1f}{unit}"
     return f"{number:.0f}"

@@ -15,7 +15,7 @@ from nextword.assembly.folder import locate
 from nextword.core.distributed import ALONE, World, joined
 from nextword.core.errors import SettingsError
 from nextword.core.files import fingerprint
-from nextword.core.progress import duration, quantity
+from nextword.core.progress import Progress, duration, quantity
 from nextword.core.registry import part
 from nextword.core.settings import to_tree
 from nextword.data.shards import TOKENIZER, Tokens
@@ -28,7 +28,7 @@ from nextword.objectives.choose import choose, heads, settled
 from nextword.objectives.settings import ObjectiveSettings
 from nextword.recipes.pretrain_settings import PretrainSettings
 from nextword.tokenizers.base import Tokenizer
-from nextword.train import count
+from nextword.train import count, rates
 from nextword.train import pretrain as training
 from nextword.train.folder import Summary
 from nextword.train.pretrain import ModelFiles, Text
@@ -64,14 +64,15 @@ def pretrain_tokens(
     *,
     init_from: str | None = None,
     objective: ObjectiveSettings | None = None,
-    quiet: bool = False,
+    quiet: bool | Progress = False,
     world: World = ALONE,
 ) -> Summary:
     """Trains a model on a folder of tokens into `out`; called again with the same arguments, it goes on or is done.
 
     model: the family and sizes of a fresh model. init_from: a model folder or hub id to begin with instead. objective:
     what it is trained for, by its kind if left out. world: the processes that train together, all of which call this; a
-    model that counts is process 0's work.
+    model that counts is process 0's work. quiet: True says nothing; a line of progress of the caller's is updated, and
+    no more said.
     Raises DataError for tokens that cannot be used, SettingsError for settings that do not fit or an `out` that holds
     another run, TrainingError when the loss is not finite, KeyboardInterrupt after Ctrl-C with everything saved.
     """
@@ -90,7 +91,7 @@ def pretrain_tokens(
         counted = cast(count.Counted, fresh)
 
         def by_counting() -> dict[str, Any]:
-            return asdict(count.pretrain(counted, text, train, out, files, depends=depends, quiet=quiet))
+            return asdict(count.pretrain(counted, text, train, out, files, depends=depends, quiet=quiet is not False))
 
         return Summary(**world.lead(by_counting, world.patient))
     flops = count_costs(fresh, train.length).flops_training
@@ -137,7 +138,13 @@ def begin(
             bos_id=tokenizer.bos_id,
             pad_id=tokenizer.pad_id,
         )
+        if isinstance(made, nn.Module):
+            rates.fit(made, train)
         return made, {"model": to_tree(model)}
+    if train.mup_width is not None:
+        raise SettingsError(
+            "train.mup_width scales fresh weights, and --init-from brings its own: leave one of them out"
+        )
     if model != ModelSettings():
         raise SettingsError("--init-from brings a model of its own: leave the --model settings out")
     folder = locate(init_from)
@@ -195,4 +202,5 @@ ENDED = {
     "finished": "all",
     "patience": "stopped early: the validation loss got no better",
     "time": "the time was up: a larger --max-time goes on",
+    "stop": "stopped where --train.stop_at says: a larger one goes on",
 }

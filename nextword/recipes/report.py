@@ -125,6 +125,8 @@ def html(report: Report) -> str:
     samples = "\n".join(
         f"<blockquote><b>{escape(sample.prompt)}</b>{escape(sample.text)}</blockquote>" for sample in report.samples
     )
+    if samples:
+        samples = f'<h2>Samples</h2>\n<p class="soft">The prompt is bold; the rest is the model\'s.</p>\n{samples}'
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -143,8 +145,6 @@ def html(report: Report) -> str:
 </dl>
 <h2>Loss</h2>
 <figure>{report.chart}</figure>
-<h2>Samples</h2>
-<p class="soft">The prompt is bold; the rest is the model's.</p>
 {samples}
 {"".join(map(table, report.sections))}
 <h2>Go on</h2>

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from nextword.assembly.folder import load
 from nextword.core.distributed import ALONE, World, joined
-from nextword.core.errors import Elsewhere, NextwordError
+from nextword.core.errors import Elsewhere, NextwordError, SettingsError
 from nextword.core.files import write_atomic, write_json
 from nextword.core.progress import duration, quantity
 from nextword.core.settings import to_tree
@@ -62,6 +62,11 @@ def main(settings: RunSettings) -> int:
 
 def life(settings: RunSettings, world: World) -> int:
     """All stages, by process 0 of those that torchrun started, or by the only one."""
+    if settings.train.stop_at is not None:
+        raise SettingsError(
+            "train.stop_at is for `nextword pretrain`: here the stages after it would take the stopped model for the "
+            "finished one; set train.steps"
+        )
     out = place(settings)
     ledger = Ledger(out, settings.name)
     plan = stages(settings, out, world)

@@ -132,9 +132,9 @@ def refuse_differences(out: Path, known: Mapping[str, Any], wanted: Mapping[str,
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a finished run: losses in nats per token, memory in bytes; ended: finished, patience or time.
+    """The figures of a finished run: losses in nats per token, memory in bytes.
 
-    metrics: those of the objective, from the look that gave the best validation loss.
+    ended: finished, patience, time or stop. metrics: the objective's, from the look with the best validation loss.
     """
 
     model: str
@@ -166,7 +166,7 @@ class Summary:
 
 
 def finished(out: Path, settings: TrainSettings) -> Summary | None:
-    """The summary of a run that has nothing left to do; None where it goes on (perhaps because more time was given)."""
+    """The summary of a run that has nothing left to do; None where it goes on (perhaps because it was given more)."""
     if not (out / SUMMARY).exists() or not (out / MODEL).is_dir():
         return None
     tree = read_json(out / SUMMARY, CheckpointError)
@@ -174,5 +174,10 @@ def finished(out: Path, settings: TrainSettings) -> Summary | None:
         summary = Summary(**{key: value for key, value in tree.items() if key != "tokens_per_second"})
     except (AttributeError, TypeError):
         raise CheckpointError(f"{out / SUMMARY} is no summary of a run: delete it, and the run goes on") from None
-    goes_on = summary.ended == "time" and summary.seconds < settings.max_seconds
-    return None if goes_on else summary
+    return None if more_left(summary.ended, summary.seconds, summary.steps, settings) else summary
+
+
+def more_left(ended: str | None, seconds: float, step: int, settings: TrainSettings) -> bool:
+    """Whether a run that ended so has been given more time, or more steps, than it ended with."""
+    more_time = ended == "time" and seconds < settings.max_seconds
+    return more_time or (ended == "stop" and step < settings.last_step)

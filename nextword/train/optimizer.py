@@ -34,8 +34,12 @@ class Optimizer(Protocol):
         ...
 
 
-# masters by name, settings, and what each of them does in the model
-Make = Callable[[Mapping[str, Tensor], TrainSettings, Mapping[str, Role]], Optimizer]
+# Masters by name, settings, and what each of them does in the model; those that `train/rates.py` names take in addition
+# what the learning rate of each is multiplied by, where a run sets `train.mup_width`.
+Make = (
+    Callable[[Mapping[str, Tensor], TrainSettings, Mapping[str, Role]], Optimizer]
+    | Callable[[Mapping[str, Tensor], TrainSettings, Mapping[str, Role], Mapping[str, float]], Optimizer]
+)
 
 
 def find(name: str) -> Make:

@@ -28,7 +28,7 @@ from nextword.data.stream import Place, TokenRow
 from nextword.models.base import LanguageModel, fits
 from nextword.objectives.base import Objective
 from nextword.objectives.next_token import NextToken
-from nextword.train import blocks, checkpoint, folder, memory
+from nextword.train import blocks, checkpoint, folder, memory, rates
 from nextword.train.hook import Hook
 from nextword.train.hooks.evaluate import Evaluate
 from nextword.train.hooks.limits import Limits
@@ -85,17 +85,19 @@ def pretrain(
     depends: Mapping[str, Any],
     flops_per_token: float,
     objective: Objective | None = None,
-    quiet: bool = False,
+    quiet: bool | Progress = False,
     world: World = ALONE,
 ) -> folder.Summary:
     """Trains `model` (fresh, or the one to go on from) on `text` into the folder `out`; the figures at the end.
 
     depends: a JSON-like tree of what the result depends on besides `settings`; a run in `out` that was begun with
     another is refused. flops_per_token: of one training step, for the MFU. objective: what is minimised, the next
-    token if left out. world: the processes that train together, all of which call this with the same arguments.
+    token if left out. quiet: True says nothing; a line of progress of the caller's is updated, and no more said. world:
+    the processes that train together, all of which call this with the same arguments.
     Raises KeyboardInterrupt after Ctrl-C, once everything is saved.
     """
-    quiet, wanted = quiet or not world.first, objective or NextToken()
+    line = quiet if isinstance(quiet, Progress) else None
+    quiet, wanted = line is not None or bool(quiet) or not world.first, objective or NextToken()
     world.attempt(lambda: check(model, text, settings, wanted, world))
     everything = folder.flatten({**depends, "train": to_tree(settings)})
     check_same(world, everything, {"the text": text.train, "the validation text": text.validation})
@@ -121,11 +123,14 @@ def pretrain(
             say(f"goes on from step {run.at.step:,} of {settings.steps:,}", quiet)
         foretell(run, out, fresh=seen["found"] is None, quiet=quiet)
         meter = Meter(flops_per_token, peak_rate(resolved.precision, device) * world.size, device)
-        sit(run, text, out, files, meter, quiet)
+        sit(run, text, out, files, meter, line or own_line(run, quiet))
         if run.at.ended is None:
             if not world.first:
                 raise Elsewhere(INTERRUPTED)
-            say(f"stopped and saved at step {run.at.step:,} in {out}; the same command goes on from there")
+            say(
+                f"stopped and saved at step {run.at.step:,} in {out}; the same command goes on from there",
+                line is not None,
+            )
             raise KeyboardInterrupt
         return finish(run, out, files, resolved)
 
@@ -148,7 +153,7 @@ def go_on(run: Run, out: Path, files: ModelFiles, name: str, counts: Mapping[str
     """Puts the checkpoint called `name` into the run."""
     path = out / checkpoint.FOLDER / name
     run.restore(cast(nn.Module, files.read(path / checkpoint.MODEL)), path / checkpoint.TENSORS, counts)
-    if run.at.ended == "time" and run.at.seconds < run.settings.max_seconds:
+    if folder.more_left(run.at.ended, run.at.seconds, run.at.step, run.settings):
         run.at.ended = None
 
 
@@ -173,6 +178,7 @@ def check(model: nn.Module, text: Text, settings: TrainSettings, objective: Obje
     """Refuses what cannot work, before anything is written."""
     choose.check(settings, objective.extra is not None, world)
     blocks.check(model, settings)
+    rates.check(model, settings)
     open_source(text.train, objective.form, settings.length, Place(settings.seed))
     shortest = settings.length_at(0)
     if shortest < settings.length:
@@ -219,7 +225,11 @@ def assemble(
         look_up_sparsely(together)
     weights = choose.weights_for(model, together, precision, settings, world, device)
     known = roles(together, weights.masters)
-    optimizer = find_optimizer(settings.optimizer)(weights.masters, settings, known)
+    make = find_optimizer(settings.optimizer)
+    if settings.mup_width is None:
+        optimizer = make(weights.masters, settings, known)
+    else:
+        optimizer = make(weights.masters, settings, known, rates.factors(known, settings.mup_width, rates.width(model)))
     return Run(model, weights, optimizer, objective, text.train, settings, world)
 
 
@@ -230,13 +240,17 @@ def look_up_sparsely(model: nn.Module) -> None:
             module.sparse = True
 
 
-def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, quiet: bool) -> None:
+def own_line(run: Run, quiet: bool) -> Progress:
+    """The line of progress of a run on its own."""
+    return Progress("pretrain", run.settings.steps, "steps", start=run.at.step, quiet=quiet)
+
+
+def sit(run: Run, text: Text, out: Path, files: ModelFiles, meter: Meter, line: Progress) -> None:
     """One sitting: trains until the run ends or is interrupted, and waits until all is saved."""
     settings, speaks = run.settings, run.world.first
     with ExitStack() as stack:
         wish = stack.enter_context(listening())
         saver = stack.enter_context(Saver(out, files.write, settings.keep, run.world))
-        line = Progress("pretrain", settings.steps, "steps", start=run.at.step, quiet=quiet)
         stack.enter_context(line)
         log = stack.enter_context(StepLog(out / folder.LOG, run.at.log_bytes)) if speaks else None
         hooks = make_hooks(run, text, wish, log, saver, line, meter)
@@ -253,7 +267,7 @@ def make_hooks(
 ) -> list[Hook]:
     """The hooks of a run, in the order in which they act after a step; no log where another process writes it."""
     settings = run.settings
-    hooks: list[Hook] = [Limits(settings.max_seconds, wish)]
+    hooks: list[Hook] = [Limits(settings.max_seconds, settings.last_step, wish)]
     if text.validation is not None and settings.eval_every:
         look = Validation(text.validation, run.objective, settings.length, settings.eval_tokens, settings.micro_rows)
         hooks.append(Evaluate(look, settings.eval_every, settings.patience, meter))

@@ -34,7 +34,7 @@ class Progress:
     best_loss, best_step: the lowest validation loss so far; metrics, best_metrics: the objective's, of the last look
     and of that step; waited: looks since then; seconds: of training, over all sittings; first_loss: that of the first
     step; high_steps: how many steps in a row it has been far above it (`train/divergence.py`); ended: why the run
-    stopped for good (finished, patience, time), None while it goes on.
+    stopped (finished, patience; time and stop, which more of either takes back), None while it goes on.
     """
 
     step: int = 0

@@ -23,7 +23,8 @@ class TrainSettings:
     """How a model is trained. The defaults train a Llama of 1-20M parameters well."""
 
     # may change when a run is resumed
-    FREE: ClassVar[tuple[str, ...]] = ("max_time", "checkpoint_every", "keep", "parallel", "recompute", "micro_batch")
+    FREE: ClassVar[tuple[str, ...]] = ("max_time", "stop_at", "checkpoint_every", "keep", "parallel", "recompute",
+                                       "micro_batch")  # fmt: skip
 
     steps: int = 1000
     "Updates of the weights."
@@ -39,6 +40,8 @@ class TrainSettings:
     "Steps in which rows grow from an eighth of the length to the whole."
     learning_rate: float = 1e-3
     "The highest learning rate, reached after the warm-up."
+    mup_width: int | None = None
+    "The width at which the learning rate was found; fresh weights and rates then fit the model's width (muP)."
     schedule: str = "cosine"
     "How the learning rate falls after the warm-up: constant, cosine, linear, wsd, wsd-sqrt, inverse-root."
     warmup: int | None = None
@@ -93,6 +96,8 @@ class TrainSettings:
     "Draws the first weights, the order of the rows and dropout."
     max_time: Annotated[str | None, Parameter(alias="--max-time")] = None
     "Stop after this much training in all, resumed parts included: 90s, 10m, 1h30m."
+    stop_at: int | None = None
+    "Stop at this step; a larger number goes on. The schedule is that of all steps, wherever the run stops."
     eval_every: int = 100
     "Steps between two looks at the validation loss; 0 for none."
     eval_tokens: int = 32_768
@@ -121,6 +126,10 @@ class TrainSettings:
             in_range("train.betas", beta, 0, 0.999999)
         if self.micro_batch is not None:
             in_range("train.micro_batch", self.micro_batch, 1, self.batch)
+        if self.stop_at is not None:
+            in_range("train.stop_at", self.stop_at, 1, self.steps)
+        if self.mup_width is not None:
+            in_range("train.mup_width", self.mup_width, 1)
         if self.threads is not None:
             in_range("train.threads", self.threads, 1, 1024)
         if self.precision not in PRECISIONS:
@@ -172,6 +181,11 @@ class TrainSettings:
     def micro_rows(self) -> int:
         """Rows computed at once, the default worked out."""
         return self.batch if self.micro_batch is None else self.micro_batch
+
+    @property
+    def last_step(self) -> int:
+        """The step at which a sitting ends: the last of all, or `stop_at`."""
+        return self.steps if self.stop_at is None else self.stop_at
 
     @property
     def max_seconds(self) -> float:

@@ -134,3 +134,8 @@ def test_what_cannot_be_meant_is_refused_in_one_line(
     assert "name a recipe first" in refused("run", "--dry-run")
     assert "--train.steps" in refused("run", "demo", "--train.stepz=3")
     assert (out / "report.html").exists(), "nothing is lost"
+
+
+def test_a_run_does_not_stop_between_its_steps(refused: Callable[..., str], tmp_path: Path) -> None:
+    message = refused("run", "demo", "--out", tmp_path / "run", "--train.stop_at=5")
+    assert "train.stop_at is for `nextword pretrain`" in message and not (tmp_path / "run").exists()

@@ -302,3 +302,19 @@ def test_a_killed_swap_of_the_best_model_is_mended(pretrain: Pretrain, tmp_path:
     (tmp_path / "parts" / folder.BEST).rename(tmp_path / "parts" / f"{folder.BEST}.old.partial")
     pretrain(tmp_path / "parts")
     assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_stopped_at_a_step_it_goes_on_to_the_same_end(pretrain: Pretrain, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    pretrain(whole)
+    for stop_at in (4, 4, 6):  # asked again it has nothing to do
+        part = pretrain(parts, stop_at=stop_at)
+        assert (part.steps, part.ended) == (stop_at, "stop")
+    assert pretrain(parts, stop_at=5).steps == 6  # it does not go back
+    assert pretrain(parts).ended == "finished"
+    assert_same(whole, parts)
+
+
+def test_a_stop_is_within_the_steps() -> None:
+    with pytest.raises(SettingsError, match="train.stop_at must be between 1 and 8"):
+        TrainSettings(steps=8, stop_at=9)

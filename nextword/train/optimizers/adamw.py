@@ -4,6 +4,7 @@ m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 w = w (1 - lr * decay) - lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
 The decay shrinks matrices only: a norm's gain or a bias ("vector" among the roles) has a size that means something.
+With factors (`train/rates.py`) a weight is moved by lr * factor; it shrinks by lr * decay all the same.
 
 With `sparse_tables`, rows of a table whose gradient is 0 (nobody looked them up) are left as they are, with their m and
 v; the other rows are changed as above, with the same t. Dense Adam goes on moving a row by its old m for some steps
@@ -30,8 +31,21 @@ FUSED = {"cpu", "cuda"}  # where PyTorch does the whole update in one pass over 
 class AdamW:
     """`mean` and `square` are m and v, by name; `time` is t, on the tensors' device."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], settings: TrainSettings, roles: Mapping[str, Role]) -> None:
-        self.parameters, self.settings, self.roles = parameters, settings, roles
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        settings: TrainSettings,
+        roles: Mapping[str, Role],
+        factors: Mapping[str, float] | None = None,
+    ) -> None:
+        self.parameters, self.settings = parameters, settings
+        factors = dict.fromkeys(parameters, 1.0) if factors is None else factors
+        by_row = [name for name in parameters if settings.sparse_tables and roles[name] == "table"]
+        self.sparse = {name: factors[name] for name in by_row}
+        self.groups: dict[tuple[float, float], list[str]] = {}  # names of all others by their decay and their factor
+        for name in (name for name in parameters if name not in self.sparse):
+            decay = 0.0 if roles[name] == "vector" else settings.weight_decay
+            self.groups.setdefault((decay, factors[name]), []).append(name)
         device = next(iter(parameters.values())).device
         self.update = fused if device.type in FUSED else plain
         self.time = torch.zeros((), device=device)
@@ -42,27 +56,26 @@ class AdamW:
     def step(self, rate: float) -> None:
         """One update of every tensor that has a gradient."""
         self.time += 1
-        found = {name: tensor for name, tensor in self.parameters.items() if tensor.grad is not None}
-        if self.settings.sparse_tables:
-            for name in [name for name in found if self.roles[name] == "table"]:
-                self.step_rows(name, found.pop(name), rate)
-        for decay, matrices in ((self.settings.weight_decay, True), (0.0, False)):
-            names = [name for name in found if (self.roles[name] != "vector") == matrices]
+        for (decay, factor), group in self.groups.items():
+            names = [name for name in group if self.parameters[name].grad is not None]
             if names:
-                weights = [found[name] for name in names]
+                weights = [self.parameters[name] for name in names]
                 means, squares = ([table[name] for name in names] for table in (self.mean, self.square))
-                self.change(weights, [tensor.grad for tensor in weights], means, squares, rate, decay)
+                self.change(weights, [tensor.grad for tensor in weights], means, squares, rate, decay, factor)
+        for name, factor in self.sparse.items():
+            if self.parameters[name].grad is not None:
+                self.step_rows(name, self.parameters[name], rate, factor)
 
-    def step_rows(self, name: str, table: Tensor, rate: float) -> None:
+    def step_rows(self, name: str, table: Tensor, rate: float, factor: float) -> None:
         """An update of those rows that have a gradient."""
         rows, gradient = touched(table.grad)
         whole = (table, self.mean[name], self.square[name])
         if len(rows) == len(table):  # as the embedding's where it is the output matrix too
             weight, mean, square = whole
-            self.change([weight], [gradient], [mean], [square], rate, self.settings.weight_decay)
+            self.change([weight], [gradient], [mean], [square], rate, self.settings.weight_decay, factor)
         elif len(rows):
             part = weight, mean, square = [tensor.index_select(0, rows) for tensor in whole]
-            self.change([weight], [gradient], [mean], [square], rate, self.settings.weight_decay)
+            self.change([weight], [gradient], [mean], [square], rate, self.settings.weight_decay, factor)
             for tensor, changed in zip(whole, part, strict=True):
                 tensor.index_copy_(0, rows, changed)
 
@@ -74,12 +87,13 @@ class AdamW:
         squares: list[Tensor],
         rate: float,
         decay: float,
+        factor: float,
     ) -> None:
         """The update in place. A cautious decay goes by the new m, whose sign is the update's."""
         if decay and self.settings.cautious_decay:
             shrink(weights, rate * decay, torch._foreach_lerp(means, gradients, 1 - self.settings.betas[0]))
             decay = 0.0
-        self.update(weights, gradients, means, squares, self.time, rate, decay, self.settings)
+        self.update(weights, gradients, means, squares, self.time, rate * factor, decay / factor, self.settings)
 
     def state(self) -> dict[str, Tensor]:
         """m and v of every tensor, and t."""
