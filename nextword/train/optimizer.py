@@ -18,8 +18,8 @@ from nextword.train.roles import Role
 from nextword.train.settings import TrainSettings
 
 PACKAGE = "nextword.train.optimizers"
-OPTIONS = ("betas", "eps", "weight_decay", "cautious_decay", "sparse_tables", "muon_rate", "muon_momentum",
-           "muon_scale", "muon_steps", "muon_every", "muon_normalised")  # fmt: skip
+OPTIONS = ("betas", "eps", "weight_decay", "cautious_decay", "sparse_tables", "table_rate", "muon_rate",
+           "muon_momentum", "muon_scale", "muon_steps", "muon_every", "muon_normalised")  # fmt: skip
 
 
 class Optimizer(Protocol):

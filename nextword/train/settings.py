@@ -60,6 +60,8 @@ class TrainSettings:
     "Share by which matrices shrink each step, times the learning rate; norms and biases do not shrink."
     cautious_decay: bool = False
     "AdamW, Muon, Lion: shrink a number only where the update does not push it away from 0."
+    table_rate: float | None = None
+    "AdamW, Muon: the highest learning rate of tables (embeddings, n-grams); learning_rate if left out."
     sparse_tables: bool = False
     "AdamW, Muon: change only those rows of the embedding that a step has looked up; cheaper for large vocabularies."
     muon_rate: float | None = None
@@ -152,6 +154,9 @@ class TrainSettings:
         in_range("train.muon_every", self.muon_every, 1, self.steps)
         if self.muon_rate is not None:
             in_range("train.muon_rate", self.muon_rate, 0, 100)
+        if self.table_rate is not None:
+            in_range("train.table_rate", self.table_rate, 1e-12, 100)
+            in_range("train.learning_rate, of which train.table_rate is a multiple,", self.learning_rate, 1e-12)
         if self.muon_scale not in MUON_SCALES:
             raise SettingsError(f"train.muon_scale must be {' or '.join(MUON_SCALES)}, received {self.muon_scale!r}")
         if self.cautious_decay and not self.weight_decay:

@@ -37,8 +37,8 @@ from nextword.train.roles import Role
 from nextword.train.settings import TrainSettings
 
 HONOURS = frozenset({
-    "betas", "eps", "weight_decay", "cautious_decay", "sparse_tables", "muon_rate", "muon_momentum", "muon_scale",
-    "muon_steps", "muon_every", "muon_normalised",
+    "betas", "eps", "weight_decay", "cautious_decay", "sparse_tables", "table_rate", "muon_rate", "muon_momentum",
+    "muon_scale", "muon_steps", "muon_every", "muon_normalised",
 })  # fmt: skip
 WHOLE = True
 MATCHED = 0.2  # root mean square of AdamW's updates as measured by Liu et al.

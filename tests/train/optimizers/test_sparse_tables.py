@@ -53,6 +53,17 @@ def test_by_hand(steps: Steps, draw: np.random.Generator, optimizer: str, cautio
     assert np.abs(found["table"] - dense["table"]).max() > 0.01
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_tables_have_a_rate_of_their_own(steps: Steps, draw: np.random.Generator, optimizer: str, sparse: bool) -> None:
+    start = {"table": draw.normal(size=(6, 4)), "matrix": draw.normal(size=(4, 4))}
+    gradients = {name: [draw.normal(size=value.shape)] for name, value in start.items()}
+    settings = {"optimizer": optimizer, "weight_decay": 0.0, "sparse_tables": sparse}
+    one, five = (steps(start, gradients, ROLES, learning_rate=0.1, table_rate=rate, **settings) for rate in (None, 0.5))
+    np.testing.assert_allclose(five["table"] - start["table"], 5 * (one["table"] - start["table"]), atol=2e-6)
+    np.testing.assert_array_equal(five["matrix"], one["matrix"])
+
+
 def test_only_the_rows_of_a_step_are_written() -> None:
     """Whatever else the table and the means hold, not even a NaN spreads."""
     table = torch.ones(5, 3)
