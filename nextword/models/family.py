@@ -134,6 +134,14 @@ def check_value(config: Mapping[str, Any], key: str, known: Any) -> None:
         )
 
 
+def check_off(config: Mapping[str, Any], key: str) -> None:
+    """CheckpointError where a switch that nextword does not have is on; it may be absent, null or false."""
+    if config.get(key):
+        raise CheckpointError(
+            f"config.json: {key} = {config[key]!r} is not known to model_type {config.get('model_type')!r}"
+        )
+
+
 def divided(width: int, heads: int, names: tuple[str, str], error: type[NextwordError] = CheckpointError) -> int:
     """The width of one head where all fill the width exactly; an error with the `names` of both where they cannot."""
     if width % heads:

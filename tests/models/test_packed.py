@@ -100,7 +100,7 @@ def test_what_a_model_cannot_read_is_refused(family: str) -> None:
 def test_documents_that_stretch_their_frequencies_need_rows_of_their_own() -> None:
     config = {**MODELS["llama"].config, "max_position_embeddings": 4}
     config["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 2.0}
-    model = llama.build(config)
+    model = llama.FAMILY.build(config)
     model.load_state_dict(MODELS["llama"].state_dict())
     ids_BT = torch.arange(7)[None]
     with pytest.raises(SettingsError, match="give it a row of its own"):
