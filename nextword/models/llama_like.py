@@ -11,8 +11,9 @@ from typing import Any
 
 from nextword.core.errors import CheckpointError, SettingsError, nearest
 from nextword.models.family import Family, Special, check_keys, known_activation, required, typed
+from nextword.models.rereading import RereadingTransformer
 from nextword.models.rope_config import KEYS as ROPE_KEYS
-from nextword.models.rope_config import read_rope
+from nextword.models.rope_config import LAYER_KINDS, longest, read_rope, rotary_width
 from nextword.models.settings import ModelSettings
 from nextword.models.transformer import Transformer, TransformerSettings
 from nextword.models.weights import Rule, same
@@ -22,27 +23,29 @@ from nextword.nn.feedforward import FeedForwardSettings
 from nextword.nn.init import STANDARD_DEVIATION
 from nextword.nn.mask import Reach
 from nextword.nn.norm import NormSettings
-from nextword.nn.position.rope import DynamicNTK
+from nextword.nn.position.rope import LongRope
 
 _KEYS = """
     attention_dropout head_dim hidden_act hidden_size intermediate_size max_position_embeddings num_attention_heads
     num_hidden_layers num_key_value_heads rms_norm_eps tie_word_embeddings vocab_size
 """
 KEYS = ROPE_KEYS | frozenset(_KEYS.split())
-HONOURED = frozenset(
-    "width depth heads kv_heads head_width ffn_width max_length tied rope_base norm_eps dropout".split()
-)
+_HONOURED = "width depth heads kv_heads head_width ffn_width max_length tied rope_base norm_eps dropout"
+HONOURED = frozenset(_HONOURED.split())
 FFN_MULTIPLE = 64  # fresh feed-forwards are rounded up to it: matrix products like round numbers
-HEAD_WIDTH = 64
-FULL, SLIDING = "full_attention", "sliding_attention"  # what configs call layers without and with a window
+HEAD_WIDTH, DEPTH = 64, 4  # of fresh models
+FULL, SLIDING = LAYER_KINDS  # layers without and with a window
 
+Sliding = Callable[[int], bool]  # whether a layer has a window
 Describe = Callable[[Mapping[str, Any]], TransformerSettings]
 Rules = Callable[[TransformerSettings], list[Rule]]
 Fresh = Callable[[ModelSettings, int, Special], dict[str, Any]]
 
 
-def describe(config: Mapping[str, Any], *further: str) -> TransformerSettings:
+def describe(config: Mapping[str, Any], *further: str, partial: bool = False) -> TransformerSettings:
     """The description that a config.json gives of a Llama; `further` keys are known beside Llama's own.
+
+    partial: only a share of each head may turn.
 
     CheckpointError naming the key that is wrong or unknown.
     """
@@ -61,16 +64,18 @@ def describe(config: Mapping[str, Any], *further: str) -> TransformerSettings:
     bias = typed(config, "attention_bias", bool, False)
     ffn_bias = typed(config, "mlp_bias", bool, False)
     ffn = FeedForwardSettings(width, required(config, "intermediate_size", int), activation, ffn_bias)
-    block = BlockSettings(norm, AttentionSettings(width, heads, kv_heads, head_width, bias, dropout), ffn)
+    attention = AttentionSettings(width, heads, kv_heads, head_width, bias, dropout)
     max_length = typed(config, "max_position_embeddings", int, 2048)
-    rope = read_rope(config, max_length)
-    if isinstance(rope.scaling, DynamicNTK):
-        max_length = int(max_length * rope.scaling.factor)
+    rope = read_rope(config, max_length, partial)
+    turned = rotary_width(config, head_width, 1.0) if partial else head_width
+    attention = replace(attention, rotary_width=None if turned == head_width else turned)
+    if isinstance(rope.scaling, LongRope) and {len(rope.scaling.short), len(rope.scaling.long)} != {turned // 2}:
+        raise CheckpointError(f"config.json: short_factor and long_factor must have {turned // 2} numbers each")
     return TransformerSettings(
         vocab_size=required(config, "vocab_size", int),
         width=width,
-        max_length=max_length,
-        blocks=(block,) * required(config, "num_hidden_layers", int),
+        max_length=longest(rope, max_length),
+        blocks=(BlockSettings(norm, attention, ffn),) * required(config, "num_hidden_layers", int),
         norm=norm,
         rope=rope,
         tied=typed(config, "tie_word_embeddings", bool, False),
@@ -104,7 +109,7 @@ def windowed(settings: TransformerSettings, windows: Iterable[int | None]) -> Tr
 
 
 def layer_windows(
-    config: Mapping[str, Any], window: int | None, sliding: Callable[[int], bool], more: Sequence[str] = ()
+    config: Mapping[str, Any], window: int | None, sliding: Sliding, more: Sequence[str] = ()
 ) -> list[int | None]:
     """The window of each layer: by `layer_types`, or without these by whether a layer is `sliding`."""
     layers = required(config, "num_hidden_layers", int)
@@ -205,7 +210,7 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special, **own: Any
         "intermediate_size": settings.ffn_width or -(-8 * width // (3 * FFN_MULTIPLE)) * FFN_MULTIPLE,
         "max_position_embeddings": settings.max_length or 512,
         "num_attention_heads": heads,
-        "num_hidden_layers": settings.depth or 4,
+        "num_hidden_layers": settings.depth or DEPTH,
         "num_key_value_heads": kv_heads,
         "pad_token_id": special.pad_id,
         "rms_norm_eps": 1e-5 if settings.norm_eps is None else settings.norm_eps,
@@ -215,6 +220,12 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special, **own: Any
         "use_cache": True,
         "vocab_size": vocab_size,
     } | own
+
+
+def built(settings: TransformerSettings, config: dict[str, Any]) -> Transformer:
+    """The model of a description."""
+    long = settings.rope is not None and isinstance(settings.rope.scaling, LongRope)
+    return (RereadingTransformer if long else Transformer)(settings, config)
 
 
 def llama_like(describe: Describe, fresh: Fresh, rules: Rules = rules, honoured: Iterable[str] = HONOURED) -> Family:
@@ -231,7 +242,7 @@ def llama_like(describe: Describe, fresh: Fresh, rules: Rules = rules, honoured:
     return Family(
         honoured=frozenset(honoured),
         config=fresh,
-        build=lambda config: Transformer(describe(config), config),
+        build=lambda config: built(describe(config), config),
         rules=lambda config: rules(describe(config)),
         ignored=ignored,
         copies=copies,

@@ -65,8 +65,8 @@ class Stack(nn.Module):
         self.norm = make_norm(settings.norm) if settings.norm else unchanged
         self.drop = dropout(settings.dropout)
         self.reaches = [block.attention.reach for block in settings.blocks]
-        width = settings.blocks[0].attention.head_width
-        self.rotations = [Rotation(rope, width) for rope in (settings.rope, settings.near_rope) if rope]
+        turned = settings.blocks[0].attention.rotary_width or settings.blocks[0].attention.head_width
+        self.rotations = [Rotation(rope, turned) for rope in (settings.rope, settings.near_rope) if rope]
         own = settings.near_rope is not None
         self.turned_by = [int(own and reach.window is not None) for reach in self.reaches]  # which of them, by layer
         self.bias = None if settings.bias is None else make_bias(settings.bias)
@@ -131,8 +131,8 @@ class Stack(nn.Module):
         """`angles` of packed rows; SettingsError where frequencies depend on the length of each document."""
         if rotation.stretches(places.longest) and rotation.stretches(int(places.positions_BT.max()) + 1):
             raise SettingsError(
-                "a packed document is beyond the trained length, where dynamic NTK gives each row its own frequencies: "
-                "give it a row of its own"
+                "a packed document is beyond the trained length, where dynamic NTK and LongRoPE give each row its own "
+                "frequencies: give it a row of its own"
             )
         cos_SE, sin_SE = rotation.table(places.longest, like)
         return cos_SE[places.positions_BT][:, None], sin_SE[places.positions_BT][:, None]
@@ -180,8 +180,8 @@ class Stack(nn.Module):
     def draw(self, std: float, generator: torch.Generator) -> None:
         """Draws the weights of blocks, bias and norm anew, see `nextword.nn.init`.
 
-        Only where nothing that is added to the stream passes a norm do the matrices that write into it start smaller the
-        more they are.
+        Only where what is added to the stream passes no norm do the matrices that write into it start smaller the more
+        they are.
         """
         if self.bias is not None:
             self.bias.initialise(std, generator)

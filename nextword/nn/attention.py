@@ -28,7 +28,7 @@ from nextword.nn.init import normal, zeros
 from nextword.nn.kept_scores import kept_scores
 from nextword.nn.mask import Reach, Sight
 from nextword.nn.norm import NormSettings, RMSNorm, make_norm
-from nextword.nn.position.rope import rotate
+from nextword.nn.position.rope import rotate, rotate_first
 
 LONG = 128  # positions from which on fp32 products beat the flash kernel in training
 SCORES_BYTES = 64 << 20  # the batched products keep all scores of a layer for the gradient: only up to this size
@@ -39,8 +39,9 @@ class AttentionSettings:
     """What an attention is made of.
 
     dropout falls on its weights while training. reach: who sees whom. rotary: queries and keys are turned by their
-    positions. scale: of the scores, 1/√head_width where None. cap: of the scores. qk_norm: of queries and keys, head by
-    head, or with qk_joint all heads as one vector. output_bias: as `bias` where None. clip: of queries, keys and values.
+    positions; rotary_width: so many coordinates of a head, the first ones (None: all). scale: of the scores,
+    1/√head_width where None. cap: of the scores. qk_norm: of queries and keys, head by head, or with qk_joint all heads
+    as one vector. output_bias: of the matrix that writes, where it differs from `bias`. clip: of queries, keys, values.
     """
 
     width: int
@@ -55,8 +56,22 @@ class AttentionSettings:
     cap: float | None = None
     qk_norm: NormSettings | None = None
     qk_joint: bool = False
+    rotary_width: int | None = None
     output_bias: bool | None = None
     clip: float | None = None
+
+
+def _stay(x_BHTE: Tensor, *_: Tensor) -> Tensor:
+    """In place of a rotation where positions do not turn."""
+    return x_BHTE
+
+
+# whether queries and keys turn, and whether only their first coordinates do
+TURNS: dict[tuple[bool, bool], Callable[..., Tensor]] = {
+    (False, False): _stay,
+    (True, False): rotate,
+    (True, True): rotate_first,
+}
 
 
 class Attention(nn.Module):
@@ -74,7 +89,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(heads_width, width, bias=output_bias)
         self.query_norm, self.key_norm = (head_norm(settings, heads) for heads in (settings.heads, settings.kv_heads))
         self.clip = unchanged if settings.clip is None else partial(torch.clamp, min=-settings.clip, max=settings.clip)
-        self.turn = rotate if settings.rotary else _stay
+        self.turn = TURNS[settings.rotary, settings.rotary_width not in {None, settings.head_width}]
         self.attend: Attend = attention if settings.cap is None else partial(capped_attention, cap=settings.cap)
 
     def forward(
@@ -153,11 +168,6 @@ def head_norm(settings: AttentionSettings, heads: int) -> Callable[[Tensor], Ten
 
 
 Attend = Callable[[Tensor, Tensor, Tensor, Sight, float, float | None], Tensor]
-
-
-def _stay(x_BHTE: Tensor, *_: Tensor) -> Tensor:
-    """In place of a rotation where positions do not turn."""
-    return x_BHTE
 
 
 def attention(
