@@ -41,6 +41,7 @@ def made(family: str) -> Any:
 
 SIZES = {
     "llama": ModelSettings(width=16, depth=2, heads=4, kv_heads=2),
+    "gemma3_text": ModelSettings(family="gemma3_text", width=16, depth=6, heads=4, kv_heads=2, window=3, tied=False),
     "gpt2": ModelSettings(family="gpt2", width=16, depth=2, heads=4),
     "bert": ModelSettings(family="bert", width=16, depth=2, heads=4),
     "nextword": ModelSettings(family="nextword", width=16, depth=2, heads=4, order=4, buckets=64),
