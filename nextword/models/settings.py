@@ -21,7 +21,7 @@ class ModelSettings:
     MAIN: ClassVar[str] = "family"  # `--model lstm` stands for `--model.family lstm`
 
     family: Annotated[str, Parameter(alias="--model")] = "llama"
-    "The kind of model: llama, gpt2, bert, electra, t5, nextword (learns fastest), lstm, ngram; docs/models.md has more."
+    "The kind of model: llama, gpt2, bert, electra, t5, nextword (learns fastest), lstm, ngram; docs/models.md: more."
     width: int | None = None
     "Width of the residual stream, d_model (256)."
     depth: int | None = None

@@ -15,7 +15,7 @@ from nextword.models.base import Batch, refuse_packed
 from nextword.models.costs import Costs
 from nextword.nn import segments
 from nextword.nn.block import NORMED, Angles, BlockSettings, Source, make_block
-from nextword.nn.cache import KVCache, View
+from nextword.nn.cache import KVCache, View, ring_places
 from nextword.nn.dropout import dropout, unchanged
 from nextword.nn.init import residual_std
 from nextword.nn.mask import ALL, CAUSAL, Reach, Sight, padding, sight
@@ -74,7 +74,7 @@ class Stack(nn.Module):
 
     def empty(self, rows: int, length: int, like: Tensor) -> KVCache:
         """Empty caches for `rows` sequences of up to `length` tokens (they grow if that was too few)."""
-        return KVCache.empty(self.shapes, rows, length, like)
+        return KVCache.empty(self.shapes, rows, length, like, [reach.room for reach in self.reaches])
 
     def places(self, batch: Batch) -> Places:
         """The places of rows that are read whole, without a state."""
@@ -151,9 +151,11 @@ class Stack(nn.Module):
         last = view is not None and view.even and time == 1  # one query a row, behind all keys
         if self.bias is None and not limited and not packed and reach.causal and (fresh or last):
             return CAUSAL if fresh else ALL
-        keys_S = torch.arange(span, device=like.device)
-        queries_BT = keys_S[None] if view is None else places.positions_BT
-        distance_BTS = keys_S - queries_BT[..., None]
+        keys_BS = torch.arange(span, device=like.device)[None]
+        queries_BT = keys_BS if view is None else places.positions_BT
+        if view is not None and view.rolls(reach.room):
+            keys_BS = ring_places(queries_BT, reach.room)
+        distance_BTS = keys_BS[:, None] - queries_BT[..., None]
         seen_BTS = reach.within(distance_BTS) if limited or packed or (reach.causal and not last) else None
         if packed:
             seen_BTS = seen_BTS & segments.same(places.begins_BT)
