@@ -22,7 +22,7 @@ FAMILIES = "nextword.models.families"
 
 # keys of a config.json that describe the file, its history or its handling, and change no number that is computed
 _HARMLESS = """
-    architectures auto_map bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward
+    architectures auto_map bad_words_ids begin_suppress_tokens bos_token_id cache_implementation chunk_size_feed_forward
     decoder_start_token_id diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
     exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id id2label
     initializer_range is_llama_config label2id length_penalty max_length max_new_tokens max_sequence_length min_length
@@ -134,6 +134,14 @@ def check_value(config: Mapping[str, Any], key: str, known: Any) -> None:
         )
 
 
+def check_off(config: Mapping[str, Any], key: str) -> None:
+    """CheckpointError where a switch that nextword does not have is on; it may be absent, null or false."""
+    if config.get(key):
+        raise CheckpointError(
+            f"config.json: {key} = {config[key]!r} is not known to model_type {config.get('model_type')!r}"
+        )
+
+
 def divided(width: int, heads: int, names: tuple[str, str], error: type[NextwordError] = CheckpointError) -> int:
     """The width of one head where all fill the width exactly; an error with the `names` of both where they cannot."""
     if width % heads:
@@ -147,6 +155,14 @@ def known_activation(config: Mapping[str, Any], key: str, default: str) -> str:
     if name not in ACTIVATIONS:
         raise CheckpointError(f"config.json: {key} {name!r} is not known{nearest(name, ACTIVATIONS)}")
     return name
+
+
+def positive(config: Mapping[str, Any], key: str) -> float | None:
+    """A number above 0; None where the key is missing or null."""
+    value: float | None = typed(config, key, float, None)
+    if value is not None and not value > 0:
+        raise CheckpointError(f"config.json: {key!r} must be above 0, received {value!r}")
+    return value
 
 
 def required(config: Mapping[str, Any], key: str, kind: type) -> Any:

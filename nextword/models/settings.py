@@ -21,7 +21,7 @@ class ModelSettings:
     MAIN: ClassVar[str] = "family"  # `--model lstm` stands for `--model.family lstm`
 
     family: Annotated[str, Parameter(alias="--model")] = "llama"
-    "The kind of model: llama, gpt2, bert, electra, t5, nextword (learns fastest), lstm or ngram."
+    "The kind of model: llama, gpt2, bert, electra, t5, nextword (learns fastest), lstm, ngram; docs/models.md: more."
     width: int | None = None
     "Width of the residual stream, d_model (256)."
     depth: int | None = None
@@ -38,6 +38,8 @@ class ModelSettings:
     "Longest text in tokens that the model can read at once (512; t5: no limit)."
     tied: bool | None = None
     "Whether the output matrix is the embedding (yes)."
+    window: int | None = None
+    "Tokens that a position sees, itself included, in layers with a sliding window (families that have such layers)."
     rope_base: float | None = None
     "Base of the rotary angles (llama: 10000)."
     norm_eps: float | None = None
@@ -54,7 +56,7 @@ class ModelSettings:
     "nextword: parts left out to see their worth: relu2 qk-norm zero-outputs value-embeddings ngrams mixing cap."
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "heads", "kv_heads", "head_width", "ffn_width", "max_length", "order",
+        for name in ("width", "depth", "heads", "kv_heads", "head_width", "ffn_width", "max_length", "window", "order",
                      "buckets"):  # fmt: skip
             value = getattr(self, name)
             if value is not None:

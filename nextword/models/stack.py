@@ -14,8 +14,8 @@ from nextword.core.errors import SettingsError
 from nextword.models.base import Batch, refuse_packed
 from nextword.models.costs import Costs
 from nextword.nn import segments
-from nextword.nn.block import Angles, BlockSettings, Source, make_block
-from nextword.nn.cache import KVCache, View
+from nextword.nn.block import NORMED, Angles, BlockSettings, Source, make_block
+from nextword.nn.cache import KVCache, View, ring_places
 from nextword.nn.dropout import dropout, unchanged
 from nextword.nn.init import residual_std
 from nextword.nn.mask import ALL, CAUSAL, Reach, Sight, padding, sight
@@ -28,13 +28,15 @@ from nextword.nn.position.rope import RopeSettings, Rotation
 class StackSettings:
     """Every block, the last norm (None after post-norm blocks), and how positions enter the attention.
 
-    rope: rotary angles, for blocks whose attention is rotary. bias: what is added to all layers' scores by distance.
+    rope: rotary angles, for blocks whose attention is rotary; near_rope: those of layers with a window, where they have
+    their own. bias: what is added to all layers' scores by distance.
     dropout: on what comes out.
     """
 
     blocks: tuple[BlockSettings, ...]
     norm: NormSettings | None
     rope: RopeSettings | None = None
+    near_rope: RopeSettings | None = None
     bias: AlibiSettings | RelativeSettings | None = None
     dropout: float = 0.0
 
@@ -62,16 +64,17 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(make_block(block) for block in settings.blocks)
         self.norm = make_norm(settings.norm) if settings.norm else unchanged
         self.drop = dropout(settings.dropout)
-        self.rotation = (
-            None if settings.rope is None else Rotation(settings.rope, settings.blocks[0].attention.head_width)
-        )
-        self.bias = None if settings.bias is None else make_bias(settings.bias)
         self.reaches = [block.attention.reach for block in settings.blocks]
+        turned = settings.blocks[0].attention.rotary_width or settings.blocks[0].attention.head_width
+        self.rotations = [Rotation(rope, turned) for rope in (settings.rope, settings.near_rope) if rope]
+        own = settings.near_rope is not None
+        self.turned_by = [int(own and reach.window is not None) for reach in self.reaches]  # which of them, by layer
+        self.bias = None if settings.bias is None else make_bias(settings.bias)
         self.shapes = [(block.attention.kv_heads, block.attention.head_width) for block in settings.blocks]
 
     def empty(self, rows: int, length: int, like: Tensor) -> KVCache:
         """Empty caches for `rows` sequences of up to `length` tokens (they grow if that was too few)."""
-        return KVCache.empty(self.shapes, rows, length, like)
+        return KVCache.empty(self.shapes, rows, length, like, [reach.room for reach in self.reaches])
 
     def places(self, batch: Batch) -> Places:
         """The places of rows that are read whole, without a state."""
@@ -89,7 +92,7 @@ class Stack(nn.Module):
         rows, time = batch.ids_BT.shape
         counts = [time] * rows if batch.mask_BT is None else batch.mask_BT.sum(1).tolist()
         after, view = cache.advance(time, counts)
-        alike = view.even and not (self.rotation and self.rotation.stretches(view.span))  # then one row serves all
+        alike = view.even and not any(r.stretches(view.span) for r in self.rotations)  # then one row serves all
         kinds = slice(1) if alike else slice(None)
         return after, Places(view.positions_BT[kinds], view.span, after.lengths_B[kinds], None, view)
 
@@ -102,35 +105,36 @@ class Stack(nn.Module):
         sources: Sequence[Source] | None = None,
     ) -> Tensor:
         """hidden_BTD after the last norm; `cache` is the state after this call, `sources` one for each layer."""
-        angles, sights = self.angles(places, x_BTD), self.sights(batch, places, x_BTD)
+        angles = [self.angles(rotation, places, x_BTD) for rotation in self.rotations] or [()]
+        sights = self.sights(batch, places, x_BTD)
         none = [None] * len(self.blocks)
         caches, sources = none if cache is None else cache.layers, none if sources is None else sources
-        for block, one_sight, layer, source in zip(self.blocks, sights, caches, sources, strict=True):
-            x_BTD = block(x_BTD, angles, one_sight, places.view, layer, source)
+        for block, turn, one_sight, layer, source in zip(
+            self.blocks, self.turned_by, sights, caches, sources, strict=True
+        ):
+            x_BTD = block(x_BTD, angles[turn], one_sight, places.view, layer, source)
         return self.drop(self.norm(x_BTD))
 
-    def angles(self, places: Places, like: Tensor) -> Angles:
-        """Cosines and sines of the positions, (T, E/2) or (B, 1, T, E/2); nothing where nothing turns."""
-        if self.rotation is None:
-            return ()
+    def angles(self, rotation: Rotation, places: Places, like: Tensor) -> Angles:
+        """Cosines and sines of the positions, (T, E/2) or (B, 1, T, E/2)."""
         if places.begins_BT is not None:
-            return self.packed_angles(places, like)
-        if places.view is None and not self.rotation.stretches(places.longest):
-            return self.rotation.table(places.longest, like)
+            return self.packed_angles(rotation, places, like)
+        if places.view is None and not rotation.stretches(places.longest):
+            return rotation.table(places.longest, like)
         lengths_B = places.lengths_B
         if lengths_B is None:
             lengths_B = torch.tensor([places.longest], device=like.device)
-        cos, sin = self.rotation.at(places.positions_BT, places.longest, lengths_B, like)
+        cos, sin = rotation.at(places.positions_BT, places.longest, lengths_B, like)
         return cos[:, None], sin[:, None]
 
-    def packed_angles(self, places: Places, like: Tensor) -> Angles:
+    def packed_angles(self, rotation: Rotation, places: Places, like: Tensor) -> Angles:
         """`angles` of packed rows; SettingsError where frequencies depend on the length of each document."""
-        if self.rotation.stretches(places.longest) and self.rotation.stretches(int(places.positions_BT.max()) + 1):
+        if rotation.stretches(places.longest) and rotation.stretches(int(places.positions_BT.max()) + 1):
             raise SettingsError(
-                "a packed document is beyond the trained length, where dynamic NTK gives each row its own frequencies: "
-                "give it a row of its own"
+                "a packed document is beyond the trained length, where dynamic NTK and LongRoPE give each row its own "
+                "frequencies: give it a row of its own"
             )
-        cos_SE, sin_SE = self.rotation.table(places.longest, like)
+        cos_SE, sin_SE = rotation.table(places.longest, like)
         return cos_SE[places.positions_BT][:, None], sin_SE[places.positions_BT][:, None]
 
     def sights(self, batch: Batch, places: Places, like: Tensor) -> list[Sight]:
@@ -147,9 +151,11 @@ class Stack(nn.Module):
         last = view is not None and view.even and time == 1  # one query a row, behind all keys
         if self.bias is None and not limited and not packed and reach.causal and (fresh or last):
             return CAUSAL if fresh else ALL
-        keys_S = torch.arange(span, device=like.device)
-        queries_BT = keys_S[None] if view is None else places.positions_BT
-        distance_BTS = keys_S - queries_BT[..., None]
+        keys_BS = torch.arange(span, device=like.device)[None]
+        queries_BT = keys_BS if view is None else places.positions_BT
+        if view is not None and view.rolls(reach.room):
+            keys_BS = ring_places(queries_BT, reach.room)
+        distance_BTS = keys_BS[:, None] - queries_BT[..., None]
         seen_BTS = reach.within(distance_BTS) if limited or packed or (reach.causal and not last) else None
         if packed:
             seen_BTS = seen_BTS & segments.same(places.begins_BT)
@@ -176,13 +182,14 @@ class Stack(nn.Module):
     def draw(self, std: float, generator: torch.Generator) -> None:
         """Draws the weights of blocks, bias and norm anew, see `nextword.nn.init`.
 
-        Only where the stream is never normed do the matrices that write into it start smaller the more they are.
+        Only where what is added to the stream passes no norm do the matrices that write into it start smaller the more
+        they are.
         """
         if self.bias is not None:
             self.bias.initialise(std, generator)
         depth = len(self.blocks)
         for block in self.blocks:
-            output_std = std if block.settings.arrangement == "post" else residual_std(std, depth)
+            output_std = std if block.settings.arrangement in NORMED else residual_std(std, depth)
             block.initialise(std, output_std, generator)
         if isinstance(self.norm, nn.Module):
             self.norm.initialise()

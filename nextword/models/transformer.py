@@ -30,6 +30,8 @@ PARTS = {
     "attention_norm": "norms",
     "cross_norm": "norms",
     "feedforward_norm": "norms",
+    "attention_output_norm": "norms",
+    "feedforward_output_norm": "norms",
     "norm": "norms",
     "bias": "positions",
     "head": "output",

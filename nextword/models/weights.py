@@ -8,6 +8,7 @@ one, rotary pairs that stand side by side put half a head apart); so whatever ca
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from nextword.core.errors import CheckpointError, nearest
@@ -44,6 +45,17 @@ class Rule:
 def same(theirs: str, ours: str) -> Rule:
     """The rule for one tensor that only changes its name."""
     return Rule((theirs,), (ours,))
+
+
+def stacked(*rows: int) -> Transform:
+    """One tensor that holds several, of so many rows each, one below the other."""
+
+    def split(tensors: Tensors) -> Tensors:
+        if tensors[0].shape[0] != sum(rows):
+            raise CheckpointError(f"a tensor of {tensors[0].shape[0]} rows cannot hold parts of {rows}")
+        return tensors[0].split(rows)
+
+    return Transform(split, lambda tensors: (torch.cat(tensors),))
 
 
 def pair(theirs: str, ours: str) -> list[Rule]:

@@ -6,7 +6,8 @@ A decoder's position sees itself and earlier ones, an encoder's all; see `nextwo
 key-value heads, H/K each (grouped-query attention; Ainslie et al., "GQA", 2023): K = H is the multi-head attention of
 Vaswani et al. (2017), K = 1 is multi-query attention (Shazeer, 2019). The cache holds only the K heads. Queries and
 keys may be normalised before they meet (Henry et al., "Query-Key Normalization", 2020), and scores capped softly,
-cap · tanh(score / cap) (Gemma 2, 2024), so that none grows without bound. In cross-attention the keys and values come
+cap · tanh(score / cap) (Gemma 2, 2024), so that none grows without bound; or queries, keys and values are cut off at
+±clip before all else (MPT, OLMo). In cross-attention the keys and values come
 from another text, the source of an encoder-decoder.
 
 Rows are padded on the right. Under a causal mask a real query never sees a padded key, which stands behind it, so rows
@@ -14,7 +15,7 @@ of different lengths need no mask of their own until a cache with ragged rows is
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
@@ -26,8 +27,8 @@ from nextword.nn.dropout import unchanged
 from nextword.nn.init import normal, zeros
 from nextword.nn.kept_scores import kept_scores
 from nextword.nn.mask import Reach, Sight
-from nextword.nn.norm import NormSettings, make_norm
-from nextword.nn.position.rope import rotate
+from nextword.nn.norm import NormSettings, RMSNorm, make_norm
+from nextword.nn.position.rope import rotate, rotate_first
 
 LONG = 128  # positions from which on fp32 products beat the flash kernel in training
 SCORES_BYTES = 64 << 20  # the batched products keep all scores of a layer for the gradient: only up to this size
@@ -38,7 +39,9 @@ class AttentionSettings:
     """What an attention is made of.
 
     dropout falls on its weights while training. reach: who sees whom. rotary: queries and keys are turned by their
-    positions. scale: of the scores, 1/√head_width where None. cap: of the scores. qk_norm: a norm of width head_width.
+    positions; rotary_width: so many coordinates of a head, the first ones (None: all). scale: of the scores,
+    1/√head_width where None. cap: of the scores. qk_norm: of queries and keys, head by head, or with qk_joint all heads
+    as one vector. output_bias: of the matrix that writes, where it differs from `bias`. clip: of queries, keys, values.
     """
 
     width: int
@@ -52,6 +55,23 @@ class AttentionSettings:
     scale: float | None = None
     cap: float | None = None
     qk_norm: NormSettings | None = None
+    qk_joint: bool = False
+    rotary_width: int | None = None
+    output_bias: bool | None = None
+    clip: float | None = None
+
+
+def _stay(x_BHTE: Tensor, *_: Tensor) -> Tensor:
+    """In place of a rotation where positions do not turn."""
+    return x_BHTE
+
+
+# whether queries and keys turn, and whether only their first coordinates do
+TURNS: dict[tuple[bool, bool], Callable[..., Tensor]] = {
+    (False, False): _stay,
+    (True, False): rotate,
+    (True, True): rotate_first,
+}
 
 
 class Attention(nn.Module):
@@ -65,10 +85,11 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, heads_width, bias=settings.bias)
         self.key = nn.Linear(width, kv_width, bias=settings.bias)
         self.value = nn.Linear(width, kv_width, bias=settings.bias)
-        self.output = nn.Linear(heads_width, width, bias=settings.bias)
-        self.query_norm = make_norm(settings.qk_norm) if settings.qk_norm else unchanged
-        self.key_norm = make_norm(settings.qk_norm) if settings.qk_norm else unchanged
-        self.turn = rotate if settings.rotary else _stay
+        output_bias = settings.bias if settings.output_bias is None else settings.output_bias
+        self.output = nn.Linear(heads_width, width, bias=output_bias)
+        self.query_norm, self.key_norm = (head_norm(settings, heads) for heads in (settings.heads, settings.kv_heads))
+        self.clip = unchanged if settings.clip is None else partial(torch.clamp, min=-settings.clip, max=settings.clip)
+        self.turn = TURNS[settings.rotary, settings.rotary_width not in {None, settings.head_width}]
         self.attend: Attend = attention if settings.cap is None else partial(capped_attention, cap=settings.cap)
 
     def forward(
@@ -80,7 +101,7 @@ class Attention(nn.Module):
         memory: LayerCache | None = None,
     ) -> Tensor:
         """`angles`: cosines and sines of the positions, where they turn; with a `view`, keys go through the cache."""
-        return self.take(x_BTD, self.split(self.value(x_BTD)), angles, sight, view, memory)
+        return self.take(x_BTD, self.split(self.clip(self.value(x_BTD))), angles, sight, view, memory)
 
     def take(
         self,
@@ -92,7 +113,7 @@ class Attention(nn.Module):
         memory: LayerCache | None,
     ) -> Tensor:
         """What each position takes of the values."""
-        q_BHTE, k_BKTE = self.split(self.query(x_BTD)), self.split(self.key(x_BTD))
+        q_BHTE, k_BKTE = self.split(self.clip(self.query(x_BTD))), self.split(self.clip(self.key(x_BTD)))
         q_BHTE, k_BKTE = self.turn(self.query_norm(q_BHTE), *angles), self.turn(self.key_norm(k_BKTE), *angles)
         if view is not None:
             k_BKTE, v_BKTE = view.write(memory, k_BKTE, v_BKTE)
@@ -129,12 +150,24 @@ class CrossAttention(Attention):
         return self.output(a_BHTE.transpose(1, 2).flatten(2))
 
 
+class JointRMSNorm(RMSNorm):
+    """All heads of a position normed as the one vector that they were projected as (OLMo 2; Team OLMo, 2025)."""
+
+    def forward(self, x_BHTE: Tensor) -> Tensor:
+        """Of the same shape."""
+        return super().forward(x_BHTE.transpose(1, 2).flatten(2)).unflatten(-1, (x_BHTE.shape[1], -1)).transpose(1, 2)
+
+
+def head_norm(settings: AttentionSettings, heads: int) -> Callable[[Tensor], Tensor]:
+    """The norm of so many heads that the settings ask for."""
+    if settings.qk_norm is None:
+        return unchanged
+    if settings.qk_joint:
+        return JointRMSNorm(replace(settings.qk_norm, width=heads * settings.head_width))
+    return make_norm(settings.qk_norm)
+
+
 Attend = Callable[[Tensor, Tensor, Tensor, Sight, float, float | None], Tensor]
-
-
-def _stay(x_BHTE: Tensor, *_: Tensor) -> Tensor:
-    """In place of a rotation where positions do not turn."""
-    return x_BHTE
 
 
 def attention(

@@ -2,12 +2,16 @@
 
     pre        x ← x + attention(norm(x));     x ← x + feedforward(norm(x))
     post       x ← norm(x + attention(x));     x ← norm(x + feedforward(x))
+    output     x ← x + norm(attention(x));     x ← x + norm(feedforward(x))
+    sandwich   x ← x + norm'(attention(norm(x)));     x ← x + norm'(feedforward(norm(x)))
     parallel   x ← x + attention(norm(x)) + feedforward(norm'(x))
     mixed      x ← a x + b x₀, then as pre           x₀: what entered the first block; a, b learnt, 1 and 0 at first
 
 The first transformers normed behind each part ("post"; Vaswani et al., 2017; BERT). With the norm before each part the
 stream itself is never rescaled and gradients reach the first layer unhindered (Xiong et al., "On Layer Normalization in
-the Transformer Architecture", 2020; GPT-2, LLaMA, T5). In parallel both parts read the same stream, which is faster on
+the Transformer Architecture", 2020; GPT-2, LLaMA, T5). A norm on what each part adds keeps it from growing with depth
+while the stream stays untouched: alone (Liu et al., "Swin Transformer V2", 2022; OLMo 2) or beside the norm before the
+part (Ding et al., "CogView", 2021; Gemma 2 and 3). In parallel both parts read the same stream, which is faster on
 many devices (GPT-NeoX with a norm for each, GPT-J and PaLM with one norm for both). The decoder of an encoder-decoder
 asks the source between the two. Mixed blocks hand the embedding on to every layer (modded-nanogpt, nanochat, 2025),
 and their attention may be given values of the token itself (`nextword.nn.valued`).
@@ -105,6 +109,29 @@ class PostBlock(Block):
         return self.feedforward_norm(x_BTD + self.drop(self.feedforward(x_BTD)))
 
 
+class OutputBlock(Block):
+    """The norm on what each part adds."""
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        x_BTD = x_BTD + self.drop(self.attention_norm(self.attention(x_BTD, angles, sight, view, cache)))
+        return x_BTD + self.drop(self.feedforward_norm(self.feedforward(x_BTD)))
+
+
+class SandwichBlock(Block):
+    """A norm before each part, and another on what it adds."""
+
+    def __init__(self, settings: BlockSettings) -> None:
+        super().__init__(settings)
+        self.attention_output_norm = make_norm(settings.norm)
+        self.feedforward_output_norm = make_norm(settings.norm)
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        taken_BTD = self.attention(self.attention_norm(x_BTD), angles, sight, view, cache)
+        x_BTD = x_BTD + self.drop(self.attention_output_norm(taken_BTD))
+        made_BTD = self.feedforward(self.feedforward_norm(x_BTD))
+        return x_BTD + self.drop(self.feedforward_output_norm(made_BTD))
+
+
 class PostCrossBlock(Block):
     """The norm behind each of the three parts."""
 
@@ -163,11 +190,14 @@ class ValuedMixedBlock(MixedBlock, ValuedBlock):
     """Both: the stream is mixed, and the attention takes values of the token itself."""
 
 
+NORMED = frozenset({"post", "output", "sandwich"})  # arrangements in which all that is added passes a norm
 # by arrangement, and whether a source is asked
 ARRANGEMENTS: dict[tuple[str, bool], type[Block]] = {
     ("pre", False): Block,
     ("pre", True): CrossBlock,
     ("post", False): PostBlock,
+    ("output", False): OutputBlock,
+    ("sandwich", False): SandwichBlock,
     ("post", True): PostCrossBlock,
     ("parallel", False): ParallelBlock,
     ("parallel-shared", False): ParallelSharedBlock,

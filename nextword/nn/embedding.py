@@ -20,7 +20,10 @@ from nextword.nn.position.absolute import LearnedPositions, SinusoidalPositions
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """What is added to the tokens' vectors. positions: "learned" (max_length of them), "sinusoidal" or None."""
+    """What is added to the tokens' vectors. positions: "learned" (max_length of them), "sinusoidal" or None.
+
+    scale_rounded: the scale is rounded to the weights' type before it is used, as Gemma was trained.
+    """
 
     positions: str | None = None
     max_length: int = 0
@@ -28,6 +31,7 @@ class EmbeddingSettings:
     norm: NormSettings | None = None
     scale: float = 1.0
     dropout: float = 0.0
+    scale_rounded: bool = False
 
 
 class Embedding(nn.Embedding):
@@ -54,6 +58,8 @@ class FullEmbedding(Embedding):
     def __init__(self, vocab_size: int, width: int, settings: EmbeddingSettings) -> None:
         super().__init__(vocab_size, width)
         self.grow = partial(torch.mul, settings.scale) if settings.scale != 1.0 else unchanged
+        if settings.scale_rounded:
+            self.grow = partial(_scaled, scale=settings.scale)
         if settings.positions == "learned":
             self.positions = LearnedPositions(settings.max_length, width)
         elif settings.positions == "sinusoidal":
@@ -95,6 +101,10 @@ class Types(nn.Module):
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """N(0, std²)."""
         normal(self.weight, std, generator)
+
+
+def _scaled(x_BTD: Tensor, scale: float) -> Tensor:
+    return x_BTD * torch.full((), scale, dtype=x_BTD.dtype, device=x_BTD.device)
 
 
 def make_embedding(vocab_size: int, width: int, settings: EmbeddingSettings | None) -> Embedding:

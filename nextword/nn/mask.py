@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+SLACK = 64  # so many tokens can be taken back from a cache that keeps no more than a window
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -26,6 +28,11 @@ class Reach:
         """True where a key may be seen; `distance_BTS` is the key's place minus the query's."""
         seen_BTS = distance_BTS <= 0 if self.causal else torch.ones_like(distance_BTS, dtype=torch.bool)
         return seen_BTS if self.window is None else seen_BTS & (distance_BTS.abs() < self.window)
+
+    @property
+    def room(self) -> int | None:
+        """The places that a rolling cache keeps for such a layer; None: all of them."""
+        return None if self.window is None or not self.causal else self.window + SLACK
 
     def limited(self, span: int) -> bool:
         """Whether the window hides something of a text of `span` tokens."""

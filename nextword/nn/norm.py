@@ -2,6 +2,8 @@
 
     LayerNorm   y = w ⊙ (x − mean(x)) / √(var(x) + ε) + b
     RMSNorm     y = w ⊙ x / √(mean(x²) + ε)                    the ε stands inside the root
+    about one   as RMSNorm, with 1 + w in place of w           Gemma (2024): decay then pulls the scale to 1, not to 0
+    bare        LayerNorm without w and b                      OLMo (2024): nothing to learn
 
 LayerNorm: Ba, Kiros & Hinton (2016). RMSNorm leaves out the mean and the bias; as good in practice and cheaper (Zhang &
 Sennrich, "Root Mean Square Layer Normalization", 2019). The mean is taken in fp32 whatever the weights' type, because
@@ -75,6 +77,37 @@ class RMSNorm(nn.Module):
         nn.init.ones_(self.weight)
 
 
+class AboutOneRMSNorm(RMSNorm):
+    """x_..D -> (1 + w) ⊙ x / √(mean(x²) + ε); all in fp32 (fp64 for fp64), and only the result in the type of x."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises the last dimension."""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        gain = 1 + self.weight.to(wide)
+        if torch.is_grad_enabled():
+            return _RMSNorm.apply(x.to(wide), gain, self.epsilon).to(x.dtype)
+        return _apply(x.to(wide), gain, _scale(x, self.epsilon)).to(x.dtype)
+
+    def initialise(self) -> None:
+        """Weights 0."""
+        nn.init.zeros_(self.weight)
+
+
+class BareLayerNorm(nn.Module):
+    """x_..D -> (x − mean) / √(var + ε), of the same shape and type."""
+
+    def __init__(self, settings: NormSettings) -> None:
+        super().__init__()
+        self.width, self.epsilon = settings.width, settings.epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises the last dimension."""
+        return F.layer_norm(x, (self.width,), eps=self.epsilon)
+
+    def initialise(self) -> None:
+        """Nothing to draw."""
+
+
 class LayerNorm(nn.Module):
     """x_..D -> w ⊙ (x − mean) / √(var + ε) + b, of the same shape and type."""
 
@@ -94,9 +127,15 @@ class LayerNorm(nn.Module):
         nn.init.zeros_(self.bias)
 
 
-NORMS: dict[str, type[RMSNorm] | type[LayerNorm]] = {"rms": RMSNorm, "layer": LayerNorm}
+Norm = RMSNorm | LayerNorm | BareLayerNorm
+NORMS: dict[str, type[RMSNorm] | type[LayerNorm] | type[BareLayerNorm]] = {
+    "rms": RMSNorm,
+    "rms about one": AboutOneRMSNorm,
+    "layer": LayerNorm,
+    "bare layer": BareLayerNorm,
+}
 
 
-def make_norm(settings: NormSettings) -> RMSNorm | LayerNorm:
+def make_norm(settings: NormSettings) -> Norm:
     """The norm that the settings describe."""
     return NORMS[settings.kind](settings)

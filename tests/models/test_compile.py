@@ -10,7 +10,7 @@ from nextword.models.create import create
 from nextword.models.settings import ModelSettings
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "t5", "nextword"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "t5", "nextword", "gemma3_text", "olmo2"])
 def test_no_part_is_left_out(family: str) -> None:
     model: Any = create(ModelSettings(family=family, width=32, depth=1, heads=2), 50, seed=0, eos_id=0).train()
     ids_BT = torch.arange(2, 26).view(2, 12)

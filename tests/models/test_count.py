@@ -17,6 +17,36 @@ LLAMA_3_70B = {
 }
 
 
+YI_6B = {
+    **{"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
+    **{"num_attention_heads": 32, "num_key_value_heads": 4, "vocab_size": 64000, "max_position_embeddings": 4096},
+    **{"rope_theta": 5000000.0, "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": False},
+}
+DEEPSEEK_LLM_7B = {
+    **{"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 30},
+    **{"num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 102400, "max_position_embeddings": 4096},
+    **{"rope_scaling": None, "rope_theta": 10000.0, "rms_norm_eps": 1e-6, "pretraining_tp": 1},
+}
+SMOLLM_135M = {
+    **{"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30},
+    **{"num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152, "max_position_embeddings": 2048},
+    **{"rope_interleaved": False, "is_llama_config": True, "attention_bias": False, "tie_word_embeddings": True},
+}
+LLAMA_3_1_405B = {
+    **{"model_type": "llama", "hidden_size": 16384, "intermediate_size": 53248, "num_hidden_layers": 126},
+    **{"num_attention_heads": 128, "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072},
+    **{"rope_theta": 500000.0, "attention_bias": False, "mlp_bias": False, "pretraining_tp": 1},
+    "rope_scaling": {
+        **{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+        "original_max_position_embeddings": 8192,
+    },
+}
+MISTRAL_7B = {
+    **{"model_type": "mistral", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32},
+    **{"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000, "sliding_window": 4096},
+}
+
+
 GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257, "n_positions": 1024}
 BERT_BASE = {
     **{"model_type": "bert", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12},
@@ -43,7 +73,12 @@ def test_gpt3_has_12_layers_width_squared_in_its_matrices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "parameters"), [(GPT2, 124_439_808), (BERT_BASE, 110_106_428), (T5_BASE, 222_903_552)]
+    ("config", "parameters"),
+    [
+        *[(GPT2, 124_439_808), (BERT_BASE, 110_106_428), (T5_BASE, 222_903_552), (YI_6B, 6_061_035_520)],
+        *[(DEEPSEEK_LLM_7B, 6_910_365_696), (SMOLLM_135M, 134_515_008), (LLAMA_3_1_405B, 405_853_388_800)],
+        (MISTRAL_7B, 7_241_732_096),
+    ],
 )
 def test_published_sizes(config: dict[str, object], parameters: int) -> None:
     assert count(describe(config)).parameters == parameters

@@ -41,6 +41,7 @@ def made(family: str) -> Any:
 
 SIZES = {
     "llama": ModelSettings(width=16, depth=2, heads=4, kv_heads=2),
+    "gemma3_text": ModelSettings(family="gemma3_text", width=16, depth=6, heads=4, kv_heads=2, window=3, tied=False),
     "gpt2": ModelSettings(family="gpt2", width=16, depth=2, heads=4),
     "bert": ModelSettings(family="bert", width=16, depth=2, heads=4),
     "nextword": ModelSettings(family="nextword", width=16, depth=2, heads=4, order=4, buckets=64),
@@ -100,7 +101,7 @@ def test_what_a_model_cannot_read_is_refused(family: str) -> None:
 def test_documents_that_stretch_their_frequencies_need_rows_of_their_own() -> None:
     config = {**MODELS["llama"].config, "max_position_embeddings": 4}
     config["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 2.0}
-    model = llama.build(config)
+    model = llama.FAMILY.build(config)
     model.load_state_dict(MODELS["llama"].state_dict())
     ids_BT = torch.arange(7)[None]
     with pytest.raises(SettingsError, match="give it a row of its own"):

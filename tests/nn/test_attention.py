@@ -118,3 +118,30 @@ def test_queries_and_keys_are_normed_head_by_head() -> None:
     k = k / k.pow(2).mean(-1, keepdim=True).sqrt()
     wanted = made.output(causal_attention(q, k, v).transpose(1, 2).flatten(2))
     assert torch.allclose(made(x, (), CAUSAL), wanted, atol=1e-4)
+
+
+@torch.no_grad()
+def test_queries_and_keys_are_normed_over_all_heads_at_once() -> None:
+    norm = NormSettings(4, 1e-5)
+    made = Attention(AttentionSettings(12, 4, 2, 4, rotary=False, qk_norm=norm, qk_joint=True))
+    assert made.query_norm.weight.shape == (16,)
+    assert made.key_norm.weight.shape == (8,)
+    torch.nn.init.normal_(made.query_norm.weight)
+    x = torch.randn(2, 5, 12)
+    q, k = made.query(x), made.key(x)
+    q = made.query_norm.weight * q / (q.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    k = k / (k.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    q, k, v = (y.view(2, 5, -1, 4).transpose(1, 2) for y in (q, k, made.value(x)))
+    wanted = made.output(formula(q, k, v).transpose(1, 2).flatten(2))
+    assert torch.allclose(made(x, (), CAUSAL), wanted, atol=1e-6)
+
+
+@torch.no_grad()
+def test_queries_keys_and_values_are_cut_off() -> None:
+    made = Attention(AttentionSettings(12, 2, 1, 4, rotary=False, clip=0.2))
+    x = torch.randn(2, 5, 12)
+    q, k, v = (part(x) for part in (made.query, made.key, made.value))
+    assert all(y.abs().max() > 0.2 for y in (q, k, v))
+    q, k, v = (y.clamp(-0.2, 0.2).view(2, 5, -1, 4).transpose(1, 2) for y in (q, k, v))
+    wanted = made.output(formula(q, k, v).transpose(1, 2).flatten(2))
+    assert torch.allclose(made(x, (), CAUSAL), wanted, atol=1e-6)

@@ -29,7 +29,7 @@ def block(arrangement: str, cross: bool = False) -> Any:
     return made
 
 
-@pytest.mark.parametrize("arrangement", ["pre", "post", "parallel", "parallel-shared"])
+@pytest.mark.parametrize("arrangement", ["pre", "post", "output", "sandwich", "parallel", "parallel-shared"])
 @torch.no_grad()
 def test_arrangements(arrangement: str) -> None:
     made, x = block(arrangement), torch.randn(2, 5, 8)
@@ -43,6 +43,12 @@ def test_arrangements(arrangement: str) -> None:
     elif arrangement == "post":
         wanted = made.attention_norm(x + attend(x))
         wanted = made.feedforward_norm(wanted + made.feedforward(wanted))
+    elif arrangement == "output":
+        wanted = x + made.attention_norm(attend(x))
+        wanted = wanted + made.feedforward_norm(made.feedforward(wanted))
+    elif arrangement == "sandwich":
+        wanted = x + made.attention_output_norm(attend(made.attention_norm(x)))
+        wanted = wanted + made.feedforward_output_norm(made.feedforward(made.feedforward_norm(wanted)))
     elif arrangement == "parallel":
         wanted = x + attend(made.attention_norm(x)) + made.feedforward(made.feedforward_norm(x))
     else:

@@ -122,7 +122,7 @@ def test_rows_that_outgrow_the_trained_length_stretch_on_their_own(cached: bool)
     """Under dynamic NTK the frequencies depend on a row's length, not on that of its neighbours in the batch."""
     config = {**MODELS[2].config, "max_position_embeddings": 8}
     config["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 2.0}
-    lm = llama.build(config)
+    lm = llama.FAMILY.build(config)
     lm.load_state_dict(MODELS[2].state_dict())
     rows = rows_of([16, 11, 4])
     out = lm.hidden(pad(rows), lm.start(3, 16) if cached else None).hidden_BTD

@@ -58,3 +58,20 @@ def test_layer_norm_by_hand_with_epsilon_inside_the_root() -> None:
     norm.initialise()
     assert norm.weight.eq(1).all() and norm.bias.eq(0).all()
     assert isinstance(make_norm(NormSettings(2)), RMSNorm)
+
+
+def test_about_one_starts_as_no_scale_and_has_the_gradients_of_the_formula() -> None:
+    norm = make_norm(NormSettings(6, 0.1, "rms about one")).double()
+    norm.initialise()
+    x = torch.randn(3, 4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.allclose(norm(x), formula(x, torch.ones(6), 0.1))
+    torch.nn.init.normal_(norm.weight)
+    assert torch.allclose(norm(x), formula(x, 1 + norm.weight, 0.1))
+    assert torch.autograd.gradcheck(lambda x, w: torch.func.functional_call(norm, {"weight": w}, x), (x, norm.weight))
+
+
+def test_bare_by_hand() -> None:
+    """Mean 3, variance 4: (1 - 3) / sqrt(4 + 5) = -2/3."""
+    norm = make_norm(NormSettings(2, 5.0, "bare layer"))
+    assert torch.allclose(norm(torch.tensor([1.0, 5.0])), torch.tensor([-2.0, 2.0]) / 3)
+    assert not list(norm.parameters())

@@ -5,7 +5,18 @@ import math
 import pytest
 import torch
 
-from nextword.nn.position.rope import DynamicNTK, Linear, Llama3, Plain, RopeSettings, Rotation, Scaling, Yarn, rotate
+from nextword.nn.position.rope import (
+    DynamicNTK,
+    Linear,
+    Llama3,
+    LongRope,
+    Plain,
+    RopeSettings,
+    Rotation,
+    Scaling,
+    Yarn,
+    rotate,
+)
 
 WIDTH = 8
 
@@ -73,3 +84,16 @@ def test_the_table_follows_the_type_asked_for_without_growing() -> None:
     for dtype in (torch.float32, torch.bfloat16, torch.float32, torch.bfloat16):
         cos, _ = rotation.table(6, torch.empty(0, dtype=dtype))
         assert (cos.dtype, len(rotation.cos_SE)) == (dtype, 6)
+
+
+def test_longrope_divides_each_pair_by_its_own_number_and_each_row_by_its_own_length() -> None:
+    """Base 16, four coordinates: angles 1 and 1/4 a place; a text of 4 tokens is short, one of 5 long."""
+    scaling = LongRope(short=(1.0, 2.0), long=(4.0, 8.0), trained_length=4, gain=1.5)
+    rotation = Rotation(RopeSettings(16.0, scaling), 4)
+    assert not rotation.stretches(4)
+    assert rotation.stretches(5)
+    assert torch.allclose(scaling.frequencies(16.0, 4), torch.tensor([1.0, 1 / 8]))
+    wanted = torch.tensor([[1.0, 1 / 8], [1 / 4, 1 / 32]])
+    assert torch.allclose(scaling.stretched(16.0, 4, torch.tensor([4, 5])), wanted)
+    cos, _ = rotation.at(torch.tensor([[3], [3]]), 5, torch.tensor([4, 5]), torch.zeros(()))
+    assert torch.allclose(cos[:, 0], 1.5 * torch.cos(3 * wanted))

@@ -17,7 +17,7 @@ from nextword.nn.attention import AttentionSettings, fast_bfloat16
 from nextword.nn.block import BlockSettings
 from nextword.nn.feedforward import FeedForwardSettings
 from nextword.nn.head import HeadSettings
-from nextword.nn.position.rope import DynamicNTK
+from nextword.nn.position.rope import STRETCHING
 
 # For `auto`, in seconds on two cores of 2021: they need to be right to a factor of two only.
 COMPILE_SECONDS = 10.0
@@ -56,7 +56,7 @@ def fits(model: Transformer) -> bool:
         and settings.head == HeadSettings()
         and settings.bias is None
         and settings.rope is not None
-        and not isinstance(settings.rope.scaling, DynamicNTK)
+        and not isinstance(settings.rope.scaling, STRETCHING)
     )
 
 

@@ -2,7 +2,8 @@
 
 The E coordinates of a head form E/2 pairs; pair k of position t is rotated by t·θ_k with θ_k = base^(−2k/E), one angle
 per pair (Su et al., "RoFormer", 2021). Pairs are (k, k + E/2), "half rotation", as in Hugging Face's Llama; weights
-that pair neighbours (2k, 2k + 1) are permuted when they are read.
+that pair neighbours (2k, 2k + 1) are permuted when they are read. Some models turn only the first R < E coordinates
+(GPT-J, GPT-NeoX, Phi); θ then goes by R.
 
 To read texts longer than those trained on, the frequencies are scaled; each way is a small frozen dataclass below:
 
@@ -13,6 +14,7 @@ To read texts longer than those trained on, the frequencies are scaled; each way
 | DynamicNTK | the base grows with the length, once that is beyond the trained one | bloc97, emozilla, 2023 |
 | Llama3 | low frequencies divided, high ones kept, a ramp between | Llama 3.1, 2024 |
 | Yarn | a ramp over the pairs' numbers of turns, and warmer attention | Peng et al., "YaRN", 2023 |
+| LongRope | a divisor for each pair, another beyond the trained length | Ding et al., "LongRoPE", 2024 |
 """
 
 import math
@@ -133,6 +135,33 @@ class Yarn:
 
 
 @dataclass(frozen=True)
+class LongRope:
+    """Pair k is slowed by short[k] in texts within the trained length, by long[k] in longer ones."""
+
+    short: tuple[float, ...]
+    long: tuple[float, ...]
+    trained_length: int
+    gain: float = 1.0
+
+    def frequencies(self, base: float, head_width: int) -> Tensor:
+        """θ_k for texts within the trained length."""
+        return self._divided(self.short, base, head_width)
+
+    def stretched(self, base: float, head_width: int, lengths_B: Tensor) -> Tensor:
+        """θ_k for each row by its number of tokens, fp32, (B, E/2)."""
+        short_E, long_E = (self._divided(x, base, head_width).to(lengths_B.device) for x in (self.short, self.long))
+        return torch.where((lengths_B > self.trained_length)[:, None], long_E, short_E)
+
+    @staticmethod
+    def _divided(factors: tuple[float, ...], base: float, head_width: int) -> Tensor:
+        powers = base ** (torch.arange(0, head_width, 2, dtype=torch.float32, device="cpu") / head_width)
+        return 1.0 / (torch.tensor(factors, dtype=torch.float32, device="cpu") * powers)
+
+
+STRETCHING = (DynamicNTK, LongRope)  # scalings by which a text beyond the trained length has frequencies of its own
+
+
+@dataclass(frozen=True)
 class RopeSettings:
     """The base of the angles and how they are scaled."""
 
@@ -159,9 +188,9 @@ class Rotation:
         return self.cos_SE[:length], self.sin_SE[:length]
 
     def stretches(self, longest: int) -> bool:
-        """Whether a text of `longest` tokens has frequencies of its own (dynamic NTK beyond the trained length)."""
+        """Whether a text of `longest` tokens has frequencies of its own."""
         scaling = self.settings.scaling
-        return isinstance(scaling, DynamicNTK) and longest > scaling.trained_length
+        return isinstance(scaling, STRETCHING) and longest > scaling.trained_length
 
     def at(self, positions_BT: Tensor, longest: int, lengths_B: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """cos_BTE and sin_BTE (E/2 wide) of the positions; `longest` and `lengths_B` count each row's tokens so far."""
@@ -185,6 +214,12 @@ def rotate(x_BHTE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if torch.is_grad_enabled() and x_BHTE.requires_grad:
         return _Rotate.apply(x_BHTE, cos, sin)
     return _turn(x_BHTE, cos, sin, torch.empty(x_BHTE.shape, dtype=x_BHTE.dtype, device=x_BHTE.device))
+
+
+def rotate_first(x_BHTE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`rotate` of the first coordinates, twice as many as an angle each has; the others stay."""
+    width = 2 * cos.shape[-1]
+    return torch.cat((rotate(x_BHTE[..., :width], cos, sin), x_BHTE[..., width:]), -1)
 
 
 def _turn(x_BHTE: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> Tensor:
