@@ -112,7 +112,9 @@ def output_rules(config: Mapping[str, Any], bias: str, decoder: str) -> list[Rul
 
     def one_of_both(tensors: Tensors) -> Tensors:
         if not torch.equal(*tensors):
-            raise CheckpointError(f"{bias!r} and '{decoder}.bias' differ: they are one bias, of which the latter is used")
+            raise CheckpointError(
+                f"{bias!r} and '{decoder}.bias' differ: they are one bias, of which the latter is used"
+            )
         return tensors[1:]
 
     twice = Transform(one_of_both, lambda tensors: (tensors[0], tensors[0].clone()))

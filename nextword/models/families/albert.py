@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from nextword.core.errors import CheckpointError, SettingsError
+from nextword.core.errors import CheckpointError
 from nextword.models.encoders import (
     Architecture,
     architecture,
@@ -26,13 +26,16 @@ from nextword.models.encoders import (
 from nextword.models.families import bert
 from nextword.models.families.electra import narrowed
 from nextword.models.family import Family, Special, check_keys, known_activation, required, typed
-from nextword.models.heads import NEXT_SENTENCE, FurtherHeadSettings
+from nextword.models.heads import NEXT_SENTENCE
 from nextword.models.settings import ModelSettings
 from nextword.models.transformer import Transformer, TransformerSettings
 from nextword.models.weights import Rule, pair, same
 from nextword.nn.head import HeadSettings
 
-_OWN = "classifier_dropout_prob down_scale_factor embedding_size gap_size inner_group_num net_structure_type num_hidden_groups num_memory_blocks layers_to_keep"
+_OWN = """
+    classifier_dropout_prob down_scale_factor embedding_size gap_size inner_group_num net_structure_type
+    num_hidden_groups num_memory_blocks
+"""  # down_scale_factor, gap_size, net_structure_type, num_memory_blocks: relics of Google's files, without effect
 KEYS = bert.KEYS | frozenset(_OWN.split())
 HONOURED = bert.FAMILY.honoured
 NARROW = 128  # width of the embeddings of all published ones
@@ -58,8 +61,8 @@ def top(config: Mapping[str, Any]) -> Architecture:
     """What stands on the body, by the config's `architectures`."""
     sequence = sequence_head(config, "tanh", drops=DROPS)
     known = usual(config, "Albert", PREFIX, sequence, CLASSES, "pooler")
-    order = FurtherHeadSettings(NEXT_SENTENCE, sequence.width, 2, "first", "tanh", dropout=sequence.dropout)
-    known["AlbertForPreTraining"] = Architecture(PREFIX, output=True, heads=(order,), names=ORDER)
+    pairs_of = replace(sequence, name=NEXT_SENTENCE)
+    known["AlbertForPreTraining"] = Architecture(PREFIX, output=True, heads=(pairs_of,), names=ORDER)
     return architecture(config, known, "AlbertForMaskedLM")
 
 

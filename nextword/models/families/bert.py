@@ -37,12 +37,21 @@ from nextword.nn.mask import Reach
 from nextword.nn.norm import NormSettings
 
 _KEYS = """
-    add_cross_attention attention_probs_dropout_prob classifier_dropout gradient_checkpointing hidden_act
-    hidden_dropout_prob hidden_size intermediate_size is_decoder layer_norm_eps max_position_embeddings
-    num_attention_heads num_hidden_layers position_embedding_type tie_word_embeddings type_vocab_size vocab_size
-"""
+    add_cross_attention attention_probs_dropout_prob classifier_dropout directionality gradient_checkpointing hidden_act
+    hidden_dropout_prob hidden_size intermediate_size is_decoder is_encoder_decoder language layer_norm_eps
+    max_position_embeddings name num_attention_heads num_hidden_layers output_past pooler_fc_size
+    pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type position_embedding_type pruned_heads
+    tie_word_embeddings type_vocab_size vocab_size
+"""  # directionality, language, name, output_past, pooler_...: relics of published files, without effect
 KEYS = frozenset(_KEYS.split())
 _HONOURED = "width depth heads ffn_width max_length tied norm_eps dropout next_sentence"
+PLAIN = {
+    "add_cross_attention": False,
+    "is_decoder": False,
+    "is_encoder_decoder": False,
+    "position_embedding_type": "absolute",
+    "pruned_heads": {},
+}  # keys of which one value alone is known
 TYPES = 2
 HEAD_WIDTH = 64
 DROPS = ("classifier_dropout", "hidden_dropout_prob")  # of a head for classes: the first that is there
@@ -83,7 +92,7 @@ def describe(config: Mapping[str, Any]) -> TransformerSettings:
 
 def body(config: Mapping[str, Any]) -> TransformerSettings:
     """Embeddings and blocks, without what stands on them; those of BERT's descendants have the same keys."""
-    for key, known in (("is_decoder", False), ("add_cross_attention", False), ("position_embedding_type", "absolute")):
+    for key, known in PLAIN.items():
         check_value(config, key, known)
     width, heads = required(config, "hidden_size", int), required(config, "num_attention_heads", int)
     head_width = divided(width, heads, ("hidden_size", "num_attention_heads"))

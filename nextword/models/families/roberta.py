@@ -94,7 +94,9 @@ def padding(config: Mapping[str, Any]) -> int:
     """The id of the padding token, behind which positions begin."""
     number = config.get("pad_token_id", PADDING)
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise CheckpointError(f"config.json: pad_token_id must be an id, received {number!r}: positions begin behind it")
+        raise CheckpointError(
+            f"config.json: pad_token_id must be an id, received {number!r}: positions begin behind it"
+        )
     return number
 
 
