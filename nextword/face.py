@@ -20,9 +20,9 @@ from torch import Tensor
 from nextword.assembly import folder
 from nextword.core.errors import SettingsError
 from nextword.core.records import Document
-from nextword.core.settings import build
+from nextword.core.settings import build, in_range
 from nextword.decode.settings import SamplingSettings
-from nextword.engine import vectors
+from nextword.engine import tasks, vectors
 from nextword.engine.fill import Filled, fill
 from nextword.engine.generate import generate, stream
 from nextword.engine.request import Generation, Request, ask
@@ -249,6 +249,49 @@ class LM:
         [('cat', 0.61), ('dog', 0.22), ...]
         """
         return fill(self.model, self.tokenizer, text, top, max_tokens)
+
+    @overload
+    def classify(self, texts: str, second: str | None = ..., *, rows: int = ...) -> list[tasks.Label]: ...  # type: ignore[overload-overlap]
+    @overload
+    def classify(
+        self, texts: Sequence[str], second: Sequence[str] | None = ..., *, rows: int = ...
+    ) -> list[list[tasks.Label]]: ...
+
+    def classify(
+        self, texts: str | Sequence[str], second: str | Sequence[str] | None = None, *, rows: int = 32
+    ) -> list[tasks.Label] | list[list[tasks.Label]]:
+        """All classes of a text with their scores and probabilities, the best first; a list of them for several texts.
+
+        second: a second text (to each), for models that judge pairs. A regression has one score and no probability.
+        SettingsError for a model without classes for texts.
+
+        >>> lm.classify("What a lovely film.")[0]                          # doctest: +SKIP
+        Label(label='POSITIVE', score=4.3, probability=0.9998)
+        """
+        seconds = None if second is None else _several(second)
+        found = tasks.classify(self.model, self.tokenizer, _several(texts), seconds, rows)
+        return found[0] if isinstance(texts, str) else found
+
+    def tag(self, text: str, *, grouped: bool = True) -> list[tasks.Tag]:
+        """The spans of a text that have a class, with label, probability and place; not `grouped`: every token.
+
+        SettingsError for a model without classes for tokens.
+
+        >>> [(one.text, one.label) for one in lm.tag("Ada Lovelace lived in London.")]   # doctest: +SKIP
+        [('Ada Lovelace', 'PER'), ('London', 'LOC')]
+        """
+        return tasks.tag(self.model, self.tokenizer, text, grouped)
+
+    def answer(self, question: str, context: str, *, max_tokens: int = 30) -> tasks.Answer:
+        """The span of the context that answers the question best, of at most `max_tokens` tokens.
+
+        A long context is read in windows. SettingsError for a model that finds no spans.
+
+        >>> lm.answer("Where did she live?", "Ada lived in London.").text  # doctest: +SKIP
+        'London'
+        """
+        in_range("max_tokens", max_tokens, 1)
+        return tasks.answer(self.model, self.tokenizer, question, context, max_tokens)
 
     def save(self, path: str | Path) -> None:
         """Writes a Hugging Face folder: config.json, model.safetensors, and the tokenizer's files.
