@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from nextword.assembly import folder
+from nextword.assembly.sentence import Sentence, write_sentence
 from nextword.core.errors import SettingsError
 from nextword.core.records import Document
 from nextword.core.settings import build, in_range
@@ -68,8 +69,8 @@ class Continuation:
 class LM:
     """A model with its tokenizer: `nextword.load` makes one."""
 
-    def __init__(self, model: Storable, tokenizer: Tokenizer) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: Storable, tokenizer: Tokenizer, sentence: Sentence | None = None) -> None:
+        self.model, self.tokenizer, self.sentence = model, tokenizer, sentence
         self._plan: tuple[Stepper, list[tuple[int, int]]] | None = None  # a compiled plan and the weights it is made of
 
     def __repr__(self) -> str:
@@ -214,16 +215,25 @@ class LM:
         return figures
 
     def embed(
-        self, texts: str | Sequence[str], *, pooling: str = "mean", normalise: bool = False, rows: int = 32
+        self,
+        texts: str | Sequence[str],
+        *,
+        pooling: str | None = None,
+        normalise: bool | None = None,
+        rows: int = 32,
     ) -> Tensor:
         """A vector for each text, (N, D) fp32 ((D) for a single one), out of its tokens' last hidden states.
 
-        pooling: "mean" of all, "cls" (the first token of an encoder) or "last". normalise: to length 1, so that
-        products are cosines. rows: texts that are computed together. SettingsError for a text without tokens, one
-        longer than the model's context, a pooling that does not fit, or a model without vectors (an n-gram).
+        pooling: "mean" of all, "cls" (the first token of an encoder), "last" or "max". normalise: to length 1, so that
+        products are cosines. rows: texts that are computed together. What is left out is as the folder says, if it is
+        one of sentence-transformers (which also cuts long texts), else the mean, not normalised. SettingsError for a
+        text without tokens, one longer than the model's context, a pooling that does not fit, or a model without
+        vectors (an n-gram).
         """
-        vectors_ND = vectors.embed(self.model, self.tokenizer, _several(texts), pooling, rows)
-        if normalise:
+        usual = ("mean",) if self.sentence is None else self.sentence.poolings
+        poolings = usual if pooling is None else (pooling,)
+        vectors_ND = vectors.embed(self.model, self.tokenizer, _several(texts), poolings, rows, self.sentence)
+        if normalise or (normalise is None and self.sentence is not None and self.sentence.normalise):
             vectors_ND = torch.nn.functional.normalize(vectors_ND, dim=-1)
         return vectors_ND[0] if isinstance(texts, str) else vectors_ND
 
@@ -302,6 +312,8 @@ class LM:
         if note := note_of(self.model.config):
             warnings.warn(note, stacklevel=2)
         self.tokenizer.save(Path(path))
+        if self.sentence is not None:
+            write_sentence(Path(path), self.sentence)
 
     def _steps(self, requests: Sequence[Request], compiled: Compiled) -> Stepper:
         """How to step the model; a compiled plan is kept as long as the weights are what they were."""
@@ -338,7 +350,7 @@ def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: s
     CheckpointError when the folder is none, or incomplete, or corrupt.
     """
     assembled = folder.load(path_or_hub_id, dtype, device)
-    return LM(assembled.model, assembled.tokenizer)
+    return LM(assembled.model, assembled.tokenizer, assembled.sentence)
 
 
 def pretrain(
