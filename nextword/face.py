@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from nextword.assembly import folder
+from nextword.assembly.sentence import Sentence, write_sentence
 from nextword.core.errors import SettingsError
 from nextword.core.records import Document
-from nextword.core.settings import build
+from nextword.core.settings import build, in_range
 from nextword.decode.settings import SamplingSettings
-from nextword.engine import vectors
+from nextword.engine import tasks, vectors
 from nextword.engine.fill import Filled, fill
 from nextword.engine.generate import generate, stream
 from nextword.engine.request import Generation, Request, ask
@@ -68,8 +69,8 @@ class Continuation:
 class LM:
     """A model with its tokenizer: `nextword.load` makes one."""
 
-    def __init__(self, model: Storable, tokenizer: Tokenizer) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: Storable, tokenizer: Tokenizer, sentence: Sentence | None = None) -> None:
+        self.model, self.tokenizer, self.sentence = model, tokenizer, sentence
         self._plan: tuple[Stepper, list[tuple[int, int]]] | None = None  # a compiled plan and the weights it is made of
 
     def __repr__(self) -> str:
@@ -214,16 +215,25 @@ class LM:
         return figures
 
     def embed(
-        self, texts: str | Sequence[str], *, pooling: str = "mean", normalise: bool = False, rows: int = 32
+        self,
+        texts: str | Sequence[str],
+        *,
+        pooling: str | None = None,
+        normalise: bool | None = None,
+        rows: int = 32,
     ) -> Tensor:
         """A vector for each text, (N, D) fp32 ((D) for a single one), out of its tokens' last hidden states.
 
-        pooling: "mean" of all, "cls" (the first token of an encoder) or "last". normalise: to length 1, so that
-        products are cosines. rows: texts that are computed together. SettingsError for a text without tokens, one
-        longer than the model's context, a pooling that does not fit, or a model without vectors (an n-gram).
+        pooling: "mean" of all, "cls" (the first token of an encoder), "last" or "max". normalise: to length 1, so that
+        products are cosines. rows: texts that are computed together. What is left out is as the folder says, if it is
+        one of sentence-transformers (which also cuts long texts), else the mean, not normalised. SettingsError for a
+        text without tokens, one longer than the model's context, a pooling that does not fit, or a model without
+        vectors (an n-gram).
         """
-        vectors_ND = vectors.embed(self.model, self.tokenizer, _several(texts), pooling, rows)
-        if normalise:
+        usual = ("mean",) if self.sentence is None else self.sentence.poolings
+        poolings = usual if pooling is None else (pooling,)
+        vectors_ND = vectors.embed(self.model, self.tokenizer, _several(texts), poolings, rows, self.sentence)
+        if normalise or (normalise is None and self.sentence is not None and self.sentence.normalise):
             vectors_ND = torch.nn.functional.normalize(vectors_ND, dim=-1)
         return vectors_ND[0] if isinstance(texts, str) else vectors_ND
 
@@ -250,6 +260,49 @@ class LM:
         """
         return fill(self.model, self.tokenizer, text, top, max_tokens)
 
+    @overload
+    def classify(self, texts: str, second: str | None = ..., *, rows: int = ...) -> list[tasks.Label]: ...  # type: ignore[overload-overlap]
+    @overload
+    def classify(
+        self, texts: Sequence[str], second: Sequence[str] | None = ..., *, rows: int = ...
+    ) -> list[list[tasks.Label]]: ...
+
+    def classify(
+        self, texts: str | Sequence[str], second: str | Sequence[str] | None = None, *, rows: int = 32
+    ) -> list[tasks.Label] | list[list[tasks.Label]]:
+        """All classes of a text with their scores and probabilities, the best first; a list of them for several texts.
+
+        second: a second text (to each), for models that judge pairs. A regression has one score and no probability.
+        SettingsError for a model without classes for texts.
+
+        >>> lm.classify("What a lovely film.")[0]                          # doctest: +SKIP
+        Label(label='POSITIVE', score=4.3, probability=0.9998)
+        """
+        seconds = None if second is None else _several(second)
+        found = tasks.classify(self.model, self.tokenizer, _several(texts), seconds, rows)
+        return found[0] if isinstance(texts, str) else found
+
+    def tag(self, text: str, *, grouped: bool = True) -> list[tasks.Tag]:
+        """The spans of a text that have a class, with label, probability and place; not `grouped`: every token.
+
+        SettingsError for a model without classes for tokens.
+
+        >>> [(one.text, one.label) for one in lm.tag("Ada Lovelace lived in London.")]   # doctest: +SKIP
+        [('Ada Lovelace', 'PER'), ('London', 'LOC')]
+        """
+        return tasks.tag(self.model, self.tokenizer, text, grouped)
+
+    def answer(self, question: str, context: str, *, max_tokens: int = 30) -> tasks.Answer:
+        """The span of the context that answers the question best, of at most `max_tokens` tokens.
+
+        A long context is read in windows. SettingsError for a model that finds no spans.
+
+        >>> lm.answer("Where did she live?", "Ada lived in London.").text  # doctest: +SKIP
+        'London'
+        """
+        in_range("max_tokens", max_tokens, 1)
+        return tasks.answer(self.model, self.tokenizer, question, context, max_tokens)
+
     def save(self, path: str | Path) -> None:
         """Writes a Hugging Face folder: config.json, model.safetensors, and the tokenizer's files.
 
@@ -259,6 +312,8 @@ class LM:
         if note := note_of(self.model.config):
             warnings.warn(note, stacklevel=2)
         self.tokenizer.save(Path(path))
+        if self.sentence is not None:
+            write_sentence(Path(path), self.sentence)
 
     def _steps(self, requests: Sequence[Request], compiled: Compiled) -> Stepper:
         """How to step the model; a compiled plan is kept as long as the weights are what they were."""
@@ -295,7 +350,7 @@ def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: s
     CheckpointError when the folder is none, or incomplete, or corrupt.
     """
     assembled = folder.load(path_or_hub_id, dtype, device)
-    return LM(assembled.model, assembled.tokenizer)
+    return LM(assembled.model, assembled.tokenizer, assembled.sentence)
 
 
 def pretrain(

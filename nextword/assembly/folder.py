@@ -1,7 +1,8 @@
 """From a folder, or the name of a model on the Hugging Face hub, to a model with its tokenizer.
 
 A name is a folder if there is one; otherwise `owner/name` is looked up on the hub, which needs the `hub` extra and is
-the only thing here that uses the network. Only safetensors and JSON files are fetched, never code.
+the only thing here that uses the network. Only safetensors and JSON files are fetched (of folders within, the config
+alone: sentence-transformers' pooling), never code.
 """
 
 import re
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from nextword.assembly.sentence import Sentence, read_sentence
 from nextword.core.errors import CheckpointError, missing_extra
 from nextword.models.checkpoint import CONFIG, load_model
 from nextword.models.family import Storable
@@ -21,11 +23,12 @@ SLOW_ON_CPU = {torch.float16, torch.bfloat16}
 
 
 class Assembled(NamedTuple):
-    """A model, its tokenizer, and the folder that both come from."""
+    """A model, its tokenizer, the folder that both come from, and what that says of vectors for texts."""
 
     model: Storable
     tokenizer: Tokenizer
     folder: Path
+    sentence: Sentence | None
 
 
 def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Assembled:
@@ -42,7 +45,7 @@ def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: s
             model.float()
     tokenizer = Tokenizer.load(folder)
     check_vocabulary(model, tokenizer, folder)
-    return Assembled(model, tokenizer, folder)
+    return Assembled(model, tokenizer, folder, read_sentence(folder))
 
 
 def check_vocabulary(model: Storable, tokenizer: Tokenizer, folder: Path) -> None:
@@ -70,7 +73,7 @@ def fetch(hub_id: str, *, weights: bool = True) -> Path:
         raise missing_extra("huggingface_hub", "hub") from None
     wanted = ["*.safetensors", "*.json"] if weights else [CONFIG]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*"]))
+        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*.safetensors", "*/[!c]*"]))
     except (OSError, ValueError) as error:  # not found, no access, no network
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(

@@ -14,7 +14,7 @@ from nextword.core.errors import SettingsError
 from nextword.models.base import Batch, refuse_packed
 from nextword.models.costs import Costs
 from nextword.nn import segments
-from nextword.nn.block import NORMED, Angles, BlockSettings, Source, make_block
+from nextword.nn.block import NORMED, Angles, Block, BlockSettings, Source, make_block
 from nextword.nn.cache import KVCache, View, ring_places
 from nextword.nn.dropout import dropout, unchanged
 from nextword.nn.init import residual_std
@@ -29,8 +29,8 @@ class StackSettings:
     """Every block, the last norm (None after post-norm blocks), and how positions enter the attention.
 
     rope: rotary angles, for blocks whose attention is rotary; near_rope: those of layers with a window, where they have
-    their own. bias: what is added to all layers' scores by distance.
-    dropout: on what comes out.
+    their own. bias: what is added to all layers' scores by distance. order: which of the stored blocks each layer is,
+    where layers share them (ALBERT); None is one for each. dropout: on what comes out.
     """
 
     blocks: tuple[BlockSettings, ...]
@@ -39,6 +39,7 @@ class StackSettings:
     near_rope: RopeSettings | None = None
     bias: AlibiSettings | RelativeSettings | None = None
     dropout: float = 0.0
+    order: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ class Stack(nn.Module):
     def __init__(self, settings: StackSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.blocks = nn.ModuleList(make_block(block) for block in settings.blocks)
+        stored = settings.blocks
+        if settings.order is not None:
+            stored = [settings.blocks[settings.order.index(number)] for number in range(max(settings.order) + 1)]
+        self.blocks = nn.ModuleList(make_block(block) for block in stored)
         self.norm = make_norm(settings.norm) if settings.norm else unchanged
         self.drop = dropout(settings.dropout)
         self.reaches = [block.attention.reach for block in settings.blocks]
@@ -71,6 +75,11 @@ class Stack(nn.Module):
         self.turned_by = [int(own and reach.window is not None) for reach in self.reaches]  # which of them, by layer
         self.bias = None if settings.bias is None else make_bias(settings.bias)
         self.shapes = [(block.attention.kv_heads, block.attention.head_width) for block in settings.blocks]
+
+    @property
+    def layers(self) -> Sequence[Block]:
+        """The blocks in the order in which they run, one for each layer; layers may share one."""
+        return self.blocks if self.settings.order is None else [self.blocks[number] for number in self.settings.order]
 
     def empty(self, rows: int, length: int, like: Tensor) -> KVCache:
         """Empty caches for `rows` sequences of up to `length` tokens (they grow if that was too few)."""
@@ -107,11 +116,10 @@ class Stack(nn.Module):
         """hidden_BTD after the last norm; `cache` is the state after this call, `sources` one for each layer."""
         angles = [self.angles(rotation, places, x_BTD) for rotation in self.rotations] or [()]
         sights = self.sights(batch, places, x_BTD)
-        none = [None] * len(self.blocks)
+        layers = self.layers
+        none = [None] * len(layers)
         caches, sources = none if cache is None else cache.layers, none if sources is None else sources
-        for block, turn, one_sight, layer, source in zip(
-            self.blocks, self.turned_by, sights, caches, sources, strict=True
-        ):
+        for block, turn, one_sight, layer, source in zip(layers, self.turned_by, sights, caches, sources, strict=True):
             x_BTD = block(x_BTD, angles[turn], one_sight, places.view, layer, source)
         return self.drop(self.norm(x_BTD))
 
@@ -166,7 +174,7 @@ class Stack(nn.Module):
 
     def costs(self) -> Costs:
         """Matrices of the blocks; attention's two products for each key seen; the cache."""
-        matrices = sum(w.numel() for block in self.blocks for w in block.parameters() if w.dim() > 1)
+        matrices = sum(w.numel() for block in self.layers for w in block.parameters() if w.dim() > 1)
         attentions = [block.attention for block in self.settings.blocks]
         causal = sum(4 * a.heads * a.head_width for a in attentions if a.reach.causal)
         both = sum(4 * a.heads * a.head_width for a in attentions if not a.reach.causal)
@@ -187,7 +195,7 @@ class Stack(nn.Module):
         """
         if self.bias is not None:
             self.bias.initialise(std, generator)
-        depth = len(self.blocks)
+        depth = len(self.layers)
         for block in self.blocks:
             output_std = std if block.settings.arrangement in NORMED else residual_std(std, depth)
             block.initialise(std, output_std, generator)

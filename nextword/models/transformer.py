@@ -14,12 +14,12 @@ from torch import Tensor
 from nextword.core.errors import SettingsError
 from nextword.models.base import Batch, Output, refuse
 from nextword.models.costs import Costs
-from nextword.models.heads import make_heads
+from nextword.models.heads import FurtherHeadSettings, make_heads
 from nextword.models.scores import head_logprobs
 from nextword.models.stack import Stack, StackSettings
 from nextword.nn.cache import KVCache
 from nextword.nn.embedding import EmbeddingSettings, make_embedding
-from nextword.nn.head import Head, HeadSettings
+from nextword.nn.head import Head, HeadSettings, NoHead
 
 # the first name of a parameter within the model or block -> what it is counted as
 PARTS = {
@@ -44,7 +44,7 @@ class TransformerSettings(StackSettings):
     """A whole decoder or encoder: sizes, the description of every block, and what stands around them.
 
     tied: the output matrix is the embedding. max_length: the positions it was made for. embedding: what is added to the
-    tokens' vectors. heads: names of further heads (`nextword.models.heads`).
+    tokens' vectors. output: whether there are scores over the vocabulary. heads: further heads (`nextword.models.heads`).
     """
 
     vocab_size: int
@@ -54,7 +54,8 @@ class TransformerSettings(StackSettings):
     kind: str = "decoder"
     embedding: EmbeddingSettings | None = None
     head: HeadSettings = HeadSettings()
-    heads: tuple[str, ...] = ()
+    output: bool = True
+    heads: tuple[FurtherHeadSettings, ...] = ()
 
 
 class Transformer(Stack):
@@ -70,8 +71,8 @@ class Transformer(Stack):
         self.config, self.kind = config, settings.kind
         self.vocab_size, self.max_length = settings.vocab_size, settings.max_length
         self.embedding = make_embedding(settings.vocab_size, settings.width, settings.embedding)
-        self.head = Head(settings.head, settings.width, settings.vocab_size, settings.tied)
-        self.heads = make_heads(settings.heads, settings.width)
+        self.head = make_head(settings)
+        self.heads = make_heads(settings.heads)
 
     @property
     def output_VD(self) -> Tensor:
@@ -104,8 +105,9 @@ class Transformer(Stack):
 
     def costs(self) -> Costs:
         """The stack's, and the output's matrices."""
-        matrices = [self.output_VD, *(w for w in self.head.parameters() if w.dim() > 1 and w is not self.output_VD)]
-        return super().costs() + Costs(sum(w.numel() for w in matrices))
+        inner = [w for w in self.head.parameters() if w.dim() > 1 and w is not self.output_VD]
+        matrices = [self.output_VD, *inner] if self.settings.output else []
+        return super().costs() + Costs(sum(w.numel() for w in matrices) + self.embedding.multiplied)
 
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """Draws all weights anew, see `nextword.nn.init`."""
@@ -114,3 +116,11 @@ class Transformer(Stack):
         self.head.initialise(std, generator)
         for head in self.heads.values():
             head.initialise(std, generator)
+
+
+def make_head(settings: TransformerSettings) -> Head | NoHead:
+    """The output over the vocabulary; without one, what says which heads there are instead."""
+    if settings.output:
+        return Head(settings.head, settings.width, settings.vocab_size, settings.tied)
+    instead = ", ".join(head.name for head in settings.heads)
+    return NoHead(f"it has {instead or 'the vectors of tokens'} instead (its architecture in config.json)")

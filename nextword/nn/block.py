@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from nextword.nn.attention import Attention, AttentionSettings, CrossAttention
 from nextword.nn.cache import LayerCache, View
+from nextword.nn.disentangled import DisentangledAttention
 from nextword.nn.dropout import dropout
 from nextword.nn.feedforward import FeedForwardSettings, make_feedforward
 from nextword.nn.mask import Sight
@@ -109,6 +110,18 @@ class PostBlock(Block):
         return self.feedforward_norm(x_BTD + self.drop(self.feedforward(x_BTD)))
 
 
+class NormedBlock(Block):
+    """As Block, of a stream that is normed already: the first layer's, behind a norm of the embedding."""
+
+    def __init__(self, settings: BlockSettings) -> None:
+        super().__init__(settings)
+        del self.attention_norm
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        x_BTD = x_BTD + self.drop(self.attention(x_BTD, angles, sight, view, cache))
+        return x_BTD + self.drop(self.feedforward(self.feedforward_norm(x_BTD)))
+
+
 class OutputBlock(Block):
     """The norm on what each part adds."""
 
@@ -139,6 +152,12 @@ class PostCrossBlock(Block):
         x_BTD = self.attention_norm(x_BTD + self.drop(self.attention(x_BTD, angles, sight, view, cache)))
         x_BTD = self.cross_norm(x_BTD + self.drop(self.cross(x_BTD, *source)))
         return self.feedforward_norm(x_BTD + self.drop(self.feedforward(x_BTD)))
+
+
+class DisentangledBlock(PostBlock):
+    """The norm behind each part; content and position are apart in the attention."""
+
+    ATTENTION = DisentangledAttention
 
 
 class ParallelBlock(Block):
@@ -190,15 +209,19 @@ class ValuedMixedBlock(MixedBlock, ValuedBlock):
     """Both: the stream is mixed, and the attention takes values of the token itself."""
 
 
-NORMED = frozenset({"post", "output", "sandwich"})  # arrangements in which all that is added passes a norm
+NORMED = frozenset(
+    {"post", "disentangled", "output", "sandwich"}
+)  # arrangements in which all that is added passes a norm
 # by arrangement, and whether a source is asked
 ARRANGEMENTS: dict[tuple[str, bool], type[Block]] = {
     ("pre", False): Block,
+    ("pre-normed", False): NormedBlock,
     ("pre", True): CrossBlock,
     ("post", False): PostBlock,
     ("output", False): OutputBlock,
     ("sandwich", False): SandwichBlock,
     ("post", True): PostCrossBlock,
+    ("disentangled", False): DisentangledBlock,
     ("parallel", False): ParallelBlock,
     ("parallel-shared", False): ParallelSharedBlock,
     ("valued", False): ValuedBlock,

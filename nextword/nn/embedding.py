@@ -1,9 +1,10 @@
 """What a token becomes before the first layer: its own vector, and what else is known of its place.
 
-    x_t = drop(norm(scale · E[w_t] + p_t + s_{type of t}))          each part but E only where a model has it
+    x_t = W drop(norm(scale · E[w_t] + p_t + s_{type of t}))        each part but E only where a model has it
 
 E[w]: Bengio et al., "A Neural Probabilistic Language Model" (2003); positions p: `nextword.nn.position.absolute`; token
-types s (which of two sentences) and the norm: Devlin et al., "BERT" (2019).
+types s (which of two sentences) and the norm: Devlin et al., "BERT" (2019). Where tokens' vectors are narrower than the
+stream a matrix W widens them: a large vocabulary then costs less (Lan et al., "ALBERT", 2020).
 """
 
 from dataclasses import dataclass
@@ -13,16 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from nextword.nn.dropout import dropout, unchanged
-from nextword.nn.init import normal
+from nextword.nn.init import normal, zeros
 from nextword.nn.norm import NormSettings, make_norm
-from nextword.nn.position.absolute import LearnedPositions, SinusoidalPositions
+from nextword.nn.position.absolute import LearnedPositions, ShiftedPositions, SinusoidalPositions
 
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """What is added to the tokens' vectors. positions: "learned" (max_length of them), "sinusoidal" or None.
+    """What is added to the tokens' vectors. positions: "learned" (max_length rows), "sinusoidal" or None.
 
-    scale_rounded: the scale is rounded to the weights' type before it is used, as Gemma was trained.
+    scale_rounded: the scale is rounded to the weights' type before it is used, as Gemma was trained. skipped: rows of
+    learned positions before that of the first token, which no token uses (RoBERTa). narrow: the width of the tokens'
+    vectors and all that is added, None where it is the stream's.
     """
 
     positions: str | None = None
@@ -32,12 +35,15 @@ class EmbeddingSettings:
     scale: float = 1.0
     dropout: float = 0.0
     scale_rounded: bool = False
+    skipped: int = 0
+    narrow: int | None = None
 
 
 class Embedding(nn.Embedding):
     """A vector for each token, and no more."""
 
     typed = False  # whether token types mean something
+    multiplied = 0  # numbers of a matrix that every token's vector is multiplied with
 
     def __init__(self, vocab_size: int, width: int) -> None:
         # PyTorch's own drawing, on the meta device, would import its compiler: two seconds at every start
@@ -56,12 +62,14 @@ class FullEmbedding(Embedding):
     """Tokens with positions, types and a norm, whatever of these there is."""
 
     def __init__(self, vocab_size: int, width: int, settings: EmbeddingSettings) -> None:
+        stream, width = width, settings.narrow or width
         super().__init__(vocab_size, width)
         self.grow = partial(torch.mul, settings.scale) if settings.scale != 1.0 else unchanged
         if settings.scale_rounded:
             self.grow = partial(_scaled, scale=settings.scale)
         if settings.positions == "learned":
-            self.positions = LearnedPositions(settings.max_length, width)
+            count, skipped = settings.max_length, settings.skipped
+            self.positions = ShiftedPositions(count, width, skipped) if skipped else LearnedPositions(count, width)
         elif settings.positions == "sinusoidal":
             self.positions = SinusoidalPositions(width)
         if settings.types:
@@ -70,13 +78,15 @@ class FullEmbedding(Embedding):
         self.typed = bool(settings.types)
         self.norm = make_norm(settings.norm) if settings.norm else unchanged
         self.drop = dropout(settings.dropout)
+        self.widen = unchanged if settings.narrow is None else nn.Linear(width, stream)
+        self.multiplied = 0 if settings.narrow is None else width * stream
 
     def read(self, ids_BT: Tensor, positions_BT: Tensor, longest: int, types_BT: Tensor | None) -> Tensor:
         """As Embedding's."""
         x_BTD = self.grow(self(ids_BT))
         for part in self.added:
             x_BTD = x_BTD + part(positions_BT, longest, types_BT).to(x_BTD.dtype)
-        return self.drop(self.norm(x_BTD))
+        return self.widen(self.drop(self.norm(x_BTD)))
 
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """N(0, std²) for every table; the norm starts as ones."""
@@ -85,6 +95,9 @@ class FullEmbedding(Embedding):
             part.initialise(std, generator)
         if isinstance(self.norm, nn.Module):
             self.norm.initialise()
+        if isinstance(self.widen, nn.Linear):
+            normal(self.widen.weight, std, generator)
+            zeros(self.widen.bias)
 
 
 class Types(nn.Module):

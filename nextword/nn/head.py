@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nextword.core.errors import SettingsError
 from nextword.nn.dropout import unchanged
 from nextword.nn.feedforward import ACTIVATIONS
 from nextword.nn.init import normal, zeros
@@ -22,12 +23,14 @@ from nextword.nn.norm import NormSettings, make_norm
 class HeadSettings:
     """What an output is made of.
 
-    transform: the activation of a layer before it, with the norm behind. scale: of the hidden vector. cap: of scores.
+    transform: the activation of a layer before it, with the norm behind, as wide as the embedding; its matrix has a
+    bias or not (transform_bias). scale: of the hidden vector. cap: of scores.
     """
 
     bias: bool = False
     transform: str | None = None
     norm: NormSettings | None = None
+    transform_bias: bool = True
     scale: float = 1.0
     cap: float | None = None
 
@@ -38,11 +41,12 @@ class Head(nn.Module):
     def __init__(self, settings: HeadSettings, width: int, vocab_size: int, tied: bool) -> None:
         super().__init__()
         self.settings = settings
-        self.weight = None if tied else nn.Parameter(torch.empty(vocab_size, width))
+        inner = width if settings.norm is None else settings.norm.width
+        self.weight = None if tied else nn.Parameter(torch.empty(vocab_size, inner))
         self.bias = nn.Parameter(torch.empty(vocab_size)) if settings.bias else None
         self.prepare = self.shrunk if settings.scale != 1.0 else unchanged
         if settings.transform is not None:
-            self.prepare = Transform(width, settings.transform, settings.norm)
+            self.prepare = Transform(width, settings.transform, settings.norm, settings.transform_bias)
         self.bound = unchanged if settings.cap is None else self.capped
 
     def shrunk(self, hidden: Tensor) -> Tensor:
@@ -67,20 +71,42 @@ class Head(nn.Module):
 
 
 class Transform(nn.Module):
-    """norm(f(W h + b))."""
+    """norm(f(W h + b)); without a norm, f(W h + b)."""
 
-    def __init__(self, width: int, activation: str, norm: NormSettings) -> None:
+    def __init__(self, width: int, activation: str, norm: NormSettings | None, bias: bool = True) -> None:
         super().__init__()
-        self.dense = nn.Linear(width, width)
+        self.dense = nn.Linear(width, width if norm is None else norm.width, bias=bias)
         self.activation = ACTIVATIONS[activation].function
-        self.norm = make_norm(norm)
+        self.norm = unchanged if norm is None else make_norm(norm)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """One layer, of the same shape."""
+        """One layer, as wide as the norm behind it."""
         return self.norm(self.activation(self.dense(hidden)))
 
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """Normal weights, zero biases."""
         normal(self.dense.weight, std, generator)
         zeros(self.dense.bias)
-        self.norm.initialise()
+        if isinstance(self.norm, nn.Module):
+            self.norm.initialise()
+
+
+class NoHead(nn.Module):
+    """In place of the output of a model that has none: it says what else the model is for."""
+
+    def __init__(self, instead: str) -> None:
+        super().__init__()
+        self.instead = instead
+        self.weight = self.bias = None
+        self.settings = HeadSettings(transform="none")
+
+    def forward(self, hidden_ND: Tensor, weight_VD: Tensor) -> Tensor:
+        """SettingsError."""
+        return self.prepare(hidden_ND)
+
+    def prepare(self, hidden: Tensor) -> Tensor:
+        """SettingsError."""
+        raise SettingsError(f"this model has no scores over the vocabulary: {self.instead}")
+
+    def initialise(self, std: float, generator: torch.Generator) -> None:
+        """Nothing to draw."""

@@ -3,6 +3,7 @@
     LayerNorm   y = w ⊙ (x − mean(x)) / √(var(x) + ε) + b
     RMSNorm     y = w ⊙ x / √(mean(x²) + ε)                    the ε stands inside the root
     about one   as RMSNorm, with 1 + w in place of w           Gemma (2024): decay then pulls the scale to 1, not to 0
+    plain       LayerNorm without b                            ModernBERT (2024)
     bare        LayerNorm without w and b                      OLMo (2024): nothing to learn
 
 LayerNorm: Ba, Kiros & Hinton (2016). RMSNorm leaves out the mean and the bias; as good in practice and cheaper (Zhang &
@@ -108,6 +109,23 @@ class BareLayerNorm(nn.Module):
         """Nothing to draw."""
 
 
+class PlainLayerNorm(nn.Module):
+    """x_..D -> w ⊙ (x − mean) / √(var + ε), of the same shape and type."""
+
+    def __init__(self, settings: NormSettings) -> None:
+        super().__init__()
+        self.epsilon = settings.epsilon
+        self.weight = nn.Parameter(torch.ones(settings.width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises the last dimension."""
+        return F.layer_norm(x, self.weight.shape, self.weight, None, self.epsilon)
+
+    def initialise(self) -> None:
+        """Weights 1."""
+        nn.init.ones_(self.weight)
+
+
 class LayerNorm(nn.Module):
     """x_..D -> w ⊙ (x − mean) / √(var + ε) + b, of the same shape and type."""
 
@@ -127,11 +145,12 @@ class LayerNorm(nn.Module):
         nn.init.zeros_(self.bias)
 
 
-Norm = RMSNorm | LayerNorm | BareLayerNorm
-NORMS: dict[str, type[RMSNorm] | type[LayerNorm] | type[BareLayerNorm]] = {
+Norm = RMSNorm | LayerNorm | PlainLayerNorm | BareLayerNorm
+NORMS: dict[str, type[RMSNorm] | type[LayerNorm] | type[PlainLayerNorm] | type[BareLayerNorm]] = {
     "rms": RMSNorm,
     "rms about one": AboutOneRMSNorm,
     "layer": LayerNorm,
+    "plain layer": PlainLayerNorm,
     "bare layer": BareLayerNorm,
 }
 

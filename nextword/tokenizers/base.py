@@ -87,6 +87,28 @@ class Tokenizer:
             raise
         return ids
 
+    def framed_spans(
+        self, first: str, second: str | None = None
+    ) -> tuple[list[int], list[int], list[tuple[int | None, int, int]]]:
+        """One or two texts with the control tokens that an encoder reads around them: ids, token types, and spans.
+
+        A span is (0 or 1: in which text, from which character, to before which); (None, 0, 0) for a control token. The
+        file's own template decides what stands around; without one it is cls first sep second sep.
+        """
+        if self.inner.num_special_tokens_to_add(second is not None):
+            found = self.inner.encode(first, second, add_special_tokens=True)
+            sides = found.sequence_ids
+            spans = [(s, *(span if s is not None else (0, 0))) for s, span in zip(sides, found.offsets, strict=True)]
+            return found.ids, found.type_ids, spans
+        ids, types, spans = [self.cls_id], [0], [(None, 0, 0)]
+        for side, text in enumerate((first,) if second is None else (first, second)):
+            found = self.inner.encode(text, add_special_tokens=False)
+            ids += [*found.ids, self.sep_id]
+            types += [side] * (len(found.ids) + 1)
+            spans += [*((side, *span) for span in found.offsets), (None, 0, 0)]
+        there = [place for place, number in enumerate(ids) if number is not None]
+        return tuple([row[place] for place in there] for row in (ids, types, spans))  # type: ignore[return-value]
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text; on several cores."""
         try:

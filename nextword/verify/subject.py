@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from nextword.models.base import Batch, LanguageModel, Output, State
 from nextword.models.family import Storable
 from nextword.models.family import find as find_family
+from nextword.models.transformer import Transformer
 from nextword.tokenizers.base import Tokenizer
 from nextword.verify.rows import Row, alone
 
@@ -106,10 +107,12 @@ def rebuilt(model: Storable, changes: dict[str, Any]) -> Storable:
 def scores(model: LanguageModel, output: Output) -> Tensor:
     """What the model says at every place, logits_BTV.
 
-    Behind the logits of counts stand the contexts that they were looked up by: where one was never counted, the logits
-    alone would not show that it is the wrong one.
+    A model without scores over the vocabulary says its hidden vectors. Behind the logits of counts stand the contexts
+    that they were looked up by: where one was never counted, the logits alone would not show that it is the wrong one.
     """
     hidden_BTD = output.hidden_BTD
+    if isinstance(model, Transformer) and not model.settings.output:
+        return hidden_BTD
     logits_BTV = model.logits(hidden_BTD.flatten(0, 1)).view(*hidden_BTD.shape[:2], -1)
     return logits_BTV if hidden_BTD.is_floating_point() else torch.cat([logits_BTV.double(), hidden_BTD.double()], -1)
 

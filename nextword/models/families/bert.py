@@ -1,19 +1,32 @@
 """BERT: post-norm encoder with learned positions and token types; it fills masks and judges whether sentences follow.
 
-Devlin et al., "BERT" (2019). Read and written as transformers' `BertForPreTraining` (masked tokens and next sentence)
-and `BertForMaskedLM` (masked tokens alone) do; `architectures` says which.
+Devlin et al., "BERT" (2019); the multilingual one has another vocabulary and is otherwise the same. Read and written as
+transformers' `BertForPreTraining` (masked tokens and next sentence), `BertForMaskedLM` (masked tokens alone) and its
+classes for other tasks do; `architectures` says which.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
-
-from nextword.core.errors import CheckpointError, SettingsError
+from nextword.core.errors import SettingsError
+from nextword.models.encoders import (
+    Architecture,
+    architecture,
+    crowned,
+    head_rules,
+    output_copies,
+    output_rules,
+    pairs,
+    sequence_head,
+    tied,
+    unused,
+    usual,
+)
 from nextword.models.family import Family, Special, check_keys, check_value, divided, known_activation, required, typed
+from nextword.models.heads import NEXT_SENTENCE, FurtherHeadSettings
 from nextword.models.settings import ModelSettings
 from nextword.models.transformer import Transformer, TransformerSettings
-from nextword.models.weights import Rule, Tensors, Transform, pair, same
+from nextword.models.weights import Rule, pair, same
 from nextword.nn.attention import AttentionSettings
 from nextword.nn.block import BlockSettings
 from nextword.nn.embedding import EmbeddingSettings
@@ -24,32 +37,62 @@ from nextword.nn.mask import Reach
 from nextword.nn.norm import NormSettings
 
 _KEYS = """
-    add_cross_attention attention_probs_dropout_prob classifier_dropout gradient_checkpointing hidden_act
-    hidden_dropout_prob hidden_size intermediate_size is_decoder layer_norm_eps max_position_embeddings
-    num_attention_heads num_hidden_layers position_embedding_type tie_word_embeddings type_vocab_size vocab_size
-"""
+    add_cross_attention attention_probs_dropout_prob classifier_dropout directionality gradient_checkpointing hidden_act
+    hidden_dropout_prob hidden_size intermediate_size is_decoder is_encoder_decoder language layer_norm_eps
+    max_position_embeddings name num_attention_heads num_hidden_layers output_past pooler_fc_size
+    pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type position_embedding_type pruned_heads
+    tie_word_embeddings type_vocab_size vocab_size
+"""  # directionality, language, name, output_past, pooler_...: relics of published files, without effect
 KEYS = frozenset(_KEYS.split())
 _HONOURED = "width depth heads ffn_width max_length tied norm_eps dropout next_sentence"
-ARCHITECTURES = {"BertForPreTraining": ("next_sentence",), "BertForMaskedLM": ()}  # and their further heads
+PLAIN = {
+    "add_cross_attention": False,
+    "is_decoder": False,
+    "is_encoder_decoder": False,
+    "position_embedding_type": "absolute",
+    "pruned_heads": {},
+}  # keys of which one value alone is known
 TYPES = 2
 HEAD_WIDTH = 64
+DROPS = ("classifier_dropout", "hidden_dropout_prob")  # of a head for classes: the first that is there
+TABLES = {"word_embeddings": "", "position_embeddings": "positions.", "token_type_embeddings": "types."}
+LAYER = {
+    "attention.self.query": "attention.query",
+    "attention.self.key": "attention.key",
+    "attention.self.value": "attention.value",
+    "attention.output.dense": "attention.output",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "feedforward.up",
+    "output.dense": "feedforward.down",
+    "output.LayerNorm": "feedforward_norm",
+}
+WORDS, DECODER, BIAS = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder", "cls.predictions.bias"
+TRANSFORM = {"dense": "dense", "LayerNorm": "norm"}
+POOLER = "bert.pooler.dense"
 
 
-def further_heads(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The heads beside the output, by the config's `architectures`; CheckpointError for one without an output."""
-    name = (config.get("architectures") or ["BertForMaskedLM"])[0]
-    if name not in ARCHITECTURES:
-        raise CheckpointError(
-            f"config.json: architectures {name!r} is not known for model_type 'bert': it has no output for masked "
-            f"tokens; known: {', '.join(ARCHITECTURES)}"
-        )
-    return ARCHITECTURES[name]
+def top(config: Mapping[str, Any]) -> Architecture:
+    """What stands on the body, by the config's `architectures`."""
+    pairs_of = FurtherHeadSettings(NEXT_SENTENCE, required(config, "hidden_size", int), 2, "first", "tanh")
+    names = {POOLER: f"{NEXT_SENTENCE}.prepare.dense", "cls.seq_relationship": f"{NEXT_SENTENCE}.classes"}
+    classes = {POOLER: "sequence.prepare.dense", "classifier": "sequence.classes"}
+    known = usual(config, "Bert", "bert.", sequence_head(config, "tanh", drops=DROPS), classes, "pooler.dense")
+    known["BertForPreTraining"] = Architecture("bert.", output=True, heads=(pairs_of,), names=names)
+    known["BertForNextSentencePrediction"] = Architecture("bert.", heads=(pairs_of,), names=names)
+    return architecture(config, known, "BertForMaskedLM")
 
 
 def describe(config: Mapping[str, Any]) -> TransformerSettings:
     """Our description of the blocks from a config.json; CheckpointError naming the key that is wrong or unknown."""
     check_keys(config, KEYS)
-    for key, known in (("is_decoder", False), ("add_cross_attention", False), ("position_embedding_type", "absolute")):
+    found = body(config)
+    activation = known_activation(config, "hidden_act", "gelu")
+    return crowned(found, top(config), HeadSettings(bias=True, transform=activation, norm=found.blocks[0].norm))
+
+
+def body(config: Mapping[str, Any]) -> TransformerSettings:
+    """Embeddings and blocks, without what stands on them; those of BERT's descendants have the same keys."""
+    for key, known in PLAIN.items():
         check_value(config, key, known)
     width, heads = required(config, "hidden_size", int), required(config, "num_attention_heads", int)
     head_width = divided(width, heads, ("hidden_size", "num_attention_heads"))
@@ -65,7 +108,7 @@ def describe(config: Mapping[str, Any]) -> TransformerSettings:
     ffn = FeedForwardSettings(width, required(config, "intermediate_size", int), activation, bias=True, gated=False)
     block = BlockSettings(norm, attention, ffn, "post", dropout=drop)
     max_length = typed(config, "max_position_embeddings", int, 512)
-    types = typed(config, "type_vocab_size", int, TYPES)
+    types = 0 if config.get("type_vocab_size") == 0 else typed(config, "type_vocab_size", int, TYPES)
     return TransformerSettings(
         kind="encoder",
         blocks=(block,) * required(config, "num_hidden_layers", int),
@@ -73,10 +116,8 @@ def describe(config: Mapping[str, Any]) -> TransformerSettings:
         vocab_size=required(config, "vocab_size", int),
         width=width,
         max_length=max_length,
-        tied=typed(config, "tie_word_embeddings", bool, True),
-        embedding=EmbeddingSettings("learned", max_length, types, norm, dropout=drop),
-        head=HeadSettings(bias=True, transform=activation, norm=norm),
-        heads=further_heads(config),
+        tied=tied(config),
+        embedding=EmbeddingSettings("learned", max_length, types=types, norm=norm, dropout=drop),
     )
 
 
@@ -87,39 +128,21 @@ def build(config: dict[str, Any]) -> Transformer:
 
 def rules(config: Mapping[str, Any]) -> list[Rule]:
     """How transformers names the tensors."""
-    embeddings = {"word_embeddings": "", "position_embeddings": "positions.", "token_type_embeddings": "types."}
-    found = [same(f"bert.embeddings.{theirs}.weight", f"embedding.{ours}weight") for theirs, ours in embeddings.items()]
-    found += pair("bert.embeddings.LayerNorm", "embedding.norm")
+    on = top(config)
+    found = body_rules(config, on.prefix)
+    if on.output:
+        found += pairs("cls.predictions.transform.", "head.prepare.", TRANSFORM)
+        found += output_rules(config, BIAS, DECODER)
+    return found + head_rules(on)
+
+
+def body_rules(config: Mapping[str, Any], prefix: str) -> list[Rule]:
+    """Those of embeddings and blocks, whose names begin with `prefix`; BERT's descendants have the same."""
+    found = [same(f"{prefix}embeddings.{theirs}.weight", f"embedding.{ours}weight") for theirs, ours in TABLES.items()]
+    found += pair(f"{prefix}embeddings.LayerNorm", "embedding.norm")
     for layer in range(config["num_hidden_layers"]):
-        theirs, ours = f"bert.encoder.layer.{layer}", f"blocks.{layer}"
-        for name in ("query", "key", "value"):
-            found += pair(f"{theirs}.attention.self.{name}", f"{ours}.attention.{name}")
-        found += pair(f"{theirs}.attention.output.dense", f"{ours}.attention.output")
-        found += pair(f"{theirs}.attention.output.LayerNorm", f"{ours}.attention_norm")
-        found += pair(f"{theirs}.intermediate.dense", f"{ours}.feedforward.up")
-        found += pair(f"{theirs}.output.dense", f"{ours}.feedforward.down")
-        found += pair(f"{theirs}.output.LayerNorm", f"{ours}.feedforward_norm")
-    found += pair("cls.predictions.transform.dense", "head.prepare.dense")
-    found += pair("cls.predictions.transform.LayerNorm", "head.prepare.norm")
-    if config.get("tie_word_embeddings") is False:
-        found.append(same("cls.predictions.decoder.weight", "head.weight"))
-        found.append(Rule((BIAS, f"{DECODER}.bias"), ("head.bias",), TWICE))
-    else:
-        found.append(same(BIAS, "head.bias"))
-    if further_heads(config):
-        found += pair("bert.pooler.dense", "heads.next_sentence.pool")
-        found += pair("cls.seq_relationship", "heads.next_sentence.classes")
+        found += pairs(f"{prefix}encoder.layer.{layer}.", f"blocks.{layer}.", LAYER)
     return found
-
-
-def _one_of_both(tensors: Tensors) -> Tensors:
-    if not torch.equal(*tensors):
-        raise CheckpointError(f"{BIAS!r} and '{DECODER}.bias' differ: they are one bias, of which the latter is used")
-    return tensors[1:]
-
-
-DECODER, BIAS = "cls.predictions.decoder", "cls.predictions.bias"
-TWICE = Transform(_one_of_both, lambda tensors: (tensors[0], tensors[0].clone()))
 
 
 def older(names: Iterable[str]) -> dict[str, str]:
@@ -130,17 +153,13 @@ def older(names: Iterable[str]) -> dict[str, str]:
 
 def ignored(config: Mapping[str, Any]) -> frozenset[str]:
     """A table of numbers from 0 on, and heads that are kept in files of models that have no use for them."""
-    unused = () if further_heads(config) else ("bert.pooler.dense", "cls.seq_relationship")
-    return frozenset({"bert.embeddings.position_ids", *(f"{name}.{kind}" for name in unused for kind in KINDS)})
-
-
-KINDS = ("weight", "bias")
+    tables = {f"{prefix}embeddings.position_ids" for prefix in ("", "bert.")}
+    return tables | unused(top(config), (POOLER, "cls.seq_relationship"))
 
 
 def copies(config: Mapping[str, Any]) -> dict[str, str]:
     """The output matrix and bias of a tied model, which some files repeat."""
-    tied = {f"{DECODER}.weight": "bert.embeddings.word_embeddings.weight", f"{DECODER}.bias": BIAS}
-    return {} if config.get("tie_word_embeddings") is False else tied
+    return output_copies(config, WORDS, BIAS, DECODER)
 
 
 def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[str, Any]:

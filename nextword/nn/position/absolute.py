@@ -34,6 +34,21 @@ class LearnedPositions(nn.Module):
         normal(self.weight, std, generator)
 
 
+class ShiftedPositions(LearnedPositions):
+    """Learned positions behind `skipped` rows that no token uses: RoBERTa's begin behind the id of its padding."""
+
+    def __init__(self, count: int, width: int, skipped: int) -> None:
+        super().__init__(count, width)
+        self.skipped = skipped
+
+    def forward(self, positions_BT: Tensor, longest: int, types_BT: Tensor | None = None) -> Tensor:
+        """p_BTD; as LearnedPositions, of which there are so many less."""
+        room = len(self.weight) - self.skipped
+        if longest > room:
+            raise SettingsError(f"a text has {longest} tokens, the model has positions for {room}: cut it")
+        return nn.functional.embedding(positions_BT + self.skipped, self.weight)
+
+
 class SinusoidalPositions(nn.Module):
     """The waves of `width` D; nothing is learned."""
 

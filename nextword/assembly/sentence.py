@@ -1,0 +1,94 @@
+"""Folders of sentence-transformers: how a model's vectors of tokens become one vector of a text.
+
+`modules.json` lists the steps: the transformer, the pooling (whose config says which), and perhaps the scaling to length
+1. `sentence_bert_config.json` says how many tokens of a text are read; what is longer is cut off, as was done in training.
+(Reimers & Gurevych, "Sentence-BERT", 2019.)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nextword.core.errors import CheckpointError
+from nextword.core.files import read_json, write_atomic
+
+MODULES, SETTINGS = "modules.json", "sentence_bert_config.json"
+CONFIG = "config.json"
+# keys of the pooling's config, in the order in which several are put behind one another -> our names
+POOLINGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean-sqrt",
+    "pooling_mode_weightedmean_tokens": "weighted",
+    "pooling_mode_lasttoken": "last",
+}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """poolings: one behind the other. normalise: to length 1. max_length: tokens that are read. lower: in small letters.
+
+    files: what the folder says, by path within it, so that it can be written again.
+    """
+
+    poolings: tuple[str, ...]
+    normalise: bool
+    max_length: int | None
+    lower: bool
+    files: Mapping[str, str]
+
+
+def read_sentence(folder: Path) -> Sentence | None:
+    """What a folder says of vectors for texts; None where it says nothing, CheckpointError for what is not known."""
+    if not (folder / MODULES).is_file():
+        return None
+    files = {MODULES: (folder / MODULES).read_text()}
+    modules = read_json(folder / MODULES, CheckpointError)
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
+        raise CheckpointError(f"{folder / MODULES} must hold a list of modules; get it again")
+    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise CheckpointError(
+            f"{folder / MODULES} asks for {', '.join(kinds) or 'nothing'}; nextword knows Transformer, Pooling and perhaps "
+            "Normalize: remove it to use the model without"
+        )
+    path = str(modules[1].get("path", ""))
+    if path in {"", ".."} or Path(path).name != path:
+        raise CheckpointError(f"{folder / MODULES}: the pooling's path must be a folder in it, received {path!r}")
+    pooling = _table(folder, f"{path}/{CONFIG}", files)
+    settings = _table(folder, SETTINGS, files)
+    limit = settings.get("max_seq_length")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise CheckpointError(f"{folder / SETTINGS}: max_seq_length must be a number of tokens, received {limit!r}")
+    return Sentence(
+        _poolings(pooling, folder / path), len(kinds) > 2, limit, settings.get("do_lower_case") is True, files  # noqa: PLR2004
+    )
+
+
+def write_sentence(folder: Path, sentence: Sentence) -> None:
+    """Writes the files again as they were."""
+    for path, text in sentence.files.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        write_atomic(folder / path, text)
+
+
+def _table(folder: Path, path: str, files: dict[str, str]) -> dict[str, Any]:
+    if not (folder / path).is_file():
+        return {}
+    tree = read_json(folder / path, CheckpointError)
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{folder / path} must hold a JSON object, received {type(tree).__name__}")
+    files[path] = (folder / path).read_text()
+    return tree
+
+
+def _poolings(config: Mapping[str, Any], where: Path) -> tuple[str, ...]:
+    on = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
+    unknown = [key for key in on if key not in POOLINGS]
+    if unknown or not on:
+        raise CheckpointError(
+            f"{where / CONFIG} asks for {unknown[0] if unknown else 'no pooling'}; known are {', '.join(POOLINGS)}"
+        )
+    return tuple(name for key, name in POOLINGS.items() if key in on)

@@ -1,0 +1,98 @@
+"""A folder of sentence-transformers gives the vectors that its steps give, worked out by hand with transformers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import nextword as nw
+from nextword.core.errors import CheckpointError
+from nextword.models.checkpoint import save_model
+from nextword.models.create import create
+from nextword.models.settings import ModelSettings
+from nextword.tokenizers.settings import TokenizerSettings
+from nextword.tokenizers.train import train
+
+transformers = pytest.importorskip("transformers")
+TEXTS = ["the cat sat on the mat", "a dog", "my red hat is on the bed by the red house and the cat"]
+READ = 9  # tokens of the longest text that is read
+TRANSFORMER, POOLING = "sentence_transformers.models.Transformer", "sentence_transformers.models.Pooling"
+MODES = {
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
+    "root": "pooling_mode_mean_sqrt_len_tokens",
+    "last": "pooling_mode_lasttoken",
+}
+
+
+@pytest.fixture(scope="module")
+def body(encoders: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    place = tmp_path_factory.mktemp("sentence")
+    made = train(TokenizerSettings(kind="wordpiece", vocab_size=50, min_frequency=1, purpose="bert"), TEXTS)
+    sizes = {"hidden_size": 12, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 20}
+    config = transformers.BertConfig(**sizes, vocab_size=made.vocab_size, max_position_embeddings=40)
+    theirs = encoders.drawn("Bert", "Model", config, 3)
+    theirs.save_pretrained(place)
+    made.save(place)
+    return place, theirs
+
+
+def steps(place: Path, modes: list[str], normalise: bool, extra: str | None = None) -> None:
+    kinds = [TRANSFORMER, POOLING] + ["sentence_transformers.models.Normalize"] * normalise + ([extra] if extra else [])
+    paths = ["", "1_Pooling", "2_Normalize", "3_More"]
+    modules = [{"idx": n, "name": str(n), "path": paths[n], "type": kind} for n, kind in enumerate(kinds)]
+    (place / "modules.json").write_text(json.dumps(modules))
+    (place / "1_Pooling").mkdir(exist_ok=True)
+    pooling = {"word_embedding_dimension": 12, **{key: name in modes for name, key in MODES.items()}}
+    (place / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    (place / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": READ, "do_lower_case": False}))
+
+
+def by_hand(theirs: Any, ids: list[int], mode: str) -> torch.Tensor:
+    with torch.no_grad():
+        hidden_TD = theirs(torch.tensor([ids])).last_hidden_state[0]
+    pooled = {"cls": hidden_TD[0], "max": hidden_TD.max(0).values, "mean": hidden_TD.mean(0), "last": hidden_TD[-1]}
+    return (pooled | {"root": hidden_TD.sum(0) / len(ids) ** 0.5})[mode]
+
+
+@pytest.mark.parametrize(
+    ("modes", "normalise"), [(["mean"], True), (["cls"], False), (["max"], True), (["cls", "mean", "root", "last"], True)]
+)
+def test_as_the_folder_says(body: Any, modes: list[str], normalise: bool, tmp_path: Path) -> None:
+    place, theirs = body
+    steps(place, modes, normalise)
+    lm = nw.load(place)
+    rows = [lm.tokenizer.encode(text)[: READ - 2] for text in TEXTS]
+    rows = [[lm.tokenizer.cls_id, *row, lm.tokenizer.sep_id] for row in rows]
+    assert [len(row) for row in rows] == [8, 4, READ]
+    wanted = torch.stack([torch.cat([by_hand(theirs, row, mode) for mode in modes]) for row in rows])
+    wanted = wanted / wanted.norm(dim=1, keepdim=True) if normalise else wanted
+    torch.testing.assert_close(lm.embed(TEXTS), wanted, rtol=1e-4, atol=1e-5)
+    other = torch.stack([by_hand(theirs, row, "last") for row in rows])
+    torch.testing.assert_close(lm.embed(TEXTS, pooling="last", normalise=False), other, rtol=1e-4, atol=1e-5)
+    lm.save(tmp_path / "again")
+    for file in ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json"):
+        assert (tmp_path / "again" / file).read_text() == (place / file).read_text()
+    assert torch.equal(nw.load(tmp_path / "again").embed(TEXTS), lm.embed(TEXTS))
+
+
+def test_steps_that_are_not_known_are_refused(body: Any) -> None:
+    place, _ = body
+    steps(place, ["mean"], True, "sentence_transformers.models.Dense")
+    with pytest.raises(CheckpointError, match="asks for Transformer, Pooling, Normalize, Dense; nextword knows"):
+        nw.load(place)
+    steps(place, [], True)
+    with pytest.raises(CheckpointError, match="asks for no pooling"):
+        nw.load(place)
+
+
+def test_without_steps_it_is_the_mean_of_the_whole_text(tmp_path: Path) -> None:
+    made = train(TokenizerSettings(kind="wordpiece", vocab_size=50, min_frequency=1, purpose="bert"), TEXTS)
+    save_model(create(ModelSettings(family="bert", width=12, depth=1, heads=3), made.vocab_size, 1), tmp_path)
+    made.save(tmp_path)
+    lm = nw.load(tmp_path)
+    assert lm.sentence is None
+    assert torch.equal(lm.embed(TEXTS), lm.embed(TEXTS, pooling="mean", normalise=False))
