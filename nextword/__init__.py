@@ -5,7 +5,8 @@
 >>> print(lm.generate("Once upon a time"))              # doctest: +SKIP
 
 `load` gives a model with verbs (`generate`, `stream`, `score`, `logprob`, `perplexity`, `fill`, `embed`, `states`,
-`classify`, `tag`, `answer`, `save`), `pretrain` trains one. Importing nextword is cheap: PyTorch is imported by the first use.
+`classify`, `tag`, `answer`, `save`), `pretrain` trains one. Importing nextword is cheap: PyTorch is imported by
+the first use.
 """
 
 from importlib import import_module

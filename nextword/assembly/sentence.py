@@ -1,7 +1,8 @@
 """Folders of sentence-transformers: how a model's vectors of tokens become one vector of a text.
 
-`modules.json` lists the steps: the transformer, the pooling (whose config says which), and perhaps the scaling to length
-1. `sentence_bert_config.json` says how many tokens of a text are read; what is longer is cut off, as was done in training.
+`modules.json` lists the steps: the transformer, the pooling (whose config says which), and perhaps the scaling to
+length 1. `sentence_bert_config.json` says how many tokens of a text are read; what is longer is cut off, as was done in
+training.
 (Reimers & Gurevych, "Sentence-BERT", 2019.)
 """
 
@@ -28,7 +29,7 @@ POOLINGS = {
 
 @dataclass(frozen=True)
 class Sentence:
-    """poolings: one behind the other. normalise: to length 1. max_length: tokens that are read. lower: in small letters.
+    """poolings: one behind another. normalise: to length 1. max_length: tokens read. lower: in small letters.
 
     files: what the folder says, by path within it, so that it can be written again.
     """
@@ -51,8 +52,8 @@ def read_sentence(folder: Path) -> Sentence | None:
     kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise CheckpointError(
-            f"{folder / MODULES} asks for {', '.join(kinds) or 'nothing'}; nextword knows Transformer, Pooling and perhaps "
-            "Normalize: remove it to use the model without"
+            f"{folder / MODULES} asks for {', '.join(kinds) or 'nothing'}; nextword knows Transformer, Pooling and "
+            "perhaps Normalize: remove it to use the model without"
         )
     path = str(modules[1].get("path", ""))
     if path in {"", ".."} or Path(path).name != path:
@@ -63,7 +64,11 @@ def read_sentence(folder: Path) -> Sentence | None:
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise CheckpointError(f"{folder / SETTINGS}: max_seq_length must be a number of tokens, received {limit!r}")
     return Sentence(
-        _poolings(pooling, folder / path), len(kinds) > 2, limit, settings.get("do_lower_case") is True, files  # noqa: PLR2004
+        _poolings(pooling, folder / path),
+        len(kinds) > 2,
+        limit,
+        settings.get("do_lower_case") is True,
+        files,  # noqa: PLR2004
     )
 
 

@@ -4,8 +4,8 @@
     tag        softmax(y_t)[class] of each token; neighbours of one class are one span
     answer     the span (i, j), i ≤ j, of the context with the largest start_i + end_j (Devlin et al., "BERT", 2019)
 
-Two texts are read as the tokenizer's own file says, [CLS] a [SEP] b [SEP] where it says nothing. A context that is longer
-than the model reads is read in windows that overlap by half.
+Two texts are read as the tokenizer's own file says, [CLS] a [SEP] b [SEP] where it says nothing. A context that is
+longer than the model reads is read in windows that overlap by half.
 """
 
 from collections.abc import Sequence

@@ -80,7 +80,7 @@ def embed(
     rows: int = 32,
     sentence: Sentence | None = None,
 ) -> Tensor:
-    """A vector for each text, (N, D) fp32; `rows` texts are computed together, several `poolings` put one behind another.
+    """A vector for each text, (N, D) fp32; `rows` texts are computed together, `poolings` put one behind another.
 
     sentence: how a folder of sentence-transformers wants texts to be read; without it they are read whole.
 

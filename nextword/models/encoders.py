@@ -1,8 +1,8 @@
 """What BERT and its descendants share: what they were saved for, and how their heads are named in files.
 
-An encoder's body is saved with what its task needs: an output over the vocabulary, classes for a text or for each of its
-tokens, or nothing at all. The class that saved it, in `architectures`, says what; the names of its heads' layers are the
-same in most families, and where they are not the family says so.
+An encoder's body is saved with what its task needs: an output over the vocabulary, classes for a text or for each of
+its tokens, or nothing at all. The class that saved it, in `architectures`, says what; the names of its heads' layers
+are the same in most families, and where they are not the family says so.
 """
 
 from collections.abc import Iterable, Mapping

@@ -9,8 +9,8 @@
     span                              each token      log-odds to be the first and the last of the answer
     pooled                            from [CLS]      the prepared vector itself
 
-The last four fine-tune an encoder for a task (Devlin et al., "BERT", 2019, section 4). A model has its heads by name, and
-a further one can be put on any encoder.
+The last four fine-tune an encoder for a task (Devlin et al., "BERT", 2019, section 4). A model has its heads by name,
+and a further one can be put on any encoder.
 """
 
 from collections.abc import Callable, Iterable
@@ -33,8 +33,8 @@ class FurtherHeadSettings:
     """What a head is made of.
 
     labels: how many scores it gives; 0 is the prepared vector, None one number without an axis of its own. pool: a key
-    of POOLS, None for each token. transform: the activation of the layer before, None without one; transform_bias, norm:
-    its bias and the norm behind it. dropout: before the scores.
+    of POOLS, None for each token. transform: the activation of the layer before, None without one; transform_bias and
+    norm: its bias and the norm behind it. dropout: before the scores.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The names of classes, as config.json carries them: `id2label`, or as many as `num_labels` says (2 where nothing does).
+"""The names of classes, as config.json carries them: `id2label`, or as many as `num_labels` says (2 by default).
 
 `problem_type` says how scores become probabilities: one class is right (softmax), each is right or wrong on its own
 (σ), or the score is itself the answer (regression, also where there is a single class).

@@ -44,7 +44,7 @@ class TransformerSettings(StackSettings):
     """A whole decoder or encoder: sizes, the description of every block, and what stands around them.
 
     tied: the output matrix is the embedding. max_length: the positions it was made for. embedding: what is added to the
-    tokens' vectors. output: whether there are scores over the vocabulary. heads: further heads (`nextword.models.heads`).
+    tokens' vectors. output: whether there are scores over the vocabulary. heads: further ones (`models.heads`).
     """
 
     vocab_size: int

@@ -5,8 +5,8 @@
                                  position       content                  scale = 1/√(E · number of summands)
 
 K and Q are projections of one table of vectors for relative distances, which all layers share; each layer has matrices
-for it of its own, or uses those of its queries and keys. Near distances have a bucket each, far ones share buckets whose
-widths grow by a logarithm, up to a farthest. (He et al., "DeBERTa", 2021; shared matrices and buckets: version 2.)
+of its own for it, or uses those of its queries and keys. Near distances have a bucket each, far ones share buckets
+whose widths grow by a logarithm, up to a farthest. (He et al., "DeBERTa", 2021; shared matrices and buckets: version 2.)
 """
 
 import math

@@ -1,9 +1,9 @@
 """ALBERT: a BERT whose layers share their weights, with narrow embeddings that a matrix widens.
 
 Lan et al., "ALBERT: A Lite BERT for Self-supervised Learning of Language Representations" (2020). Layers form groups
-(num_hidden_groups, usually one): all layers of a group are the same inner blocks (inner_group_num), run again and again.
-Its second task is the order of two sentences. Read and written as transformers' `AlbertForPreTraining` (masked tokens and
-sentence order), `AlbertForMaskedLM` and its classes for other tasks do.
+(num_hidden_groups, usually one): all layers of a group are the same inner blocks (inner_group_num), run again and
+again. Its second task is the order of two sentences. Read and written as transformers' `AlbertForPreTraining` (masked
+tokens and sentence order), `AlbertForMaskedLM` and its classes for other tasks do.
 """
 
 from collections.abc import Iterable, Mapping

@@ -40,8 +40,8 @@ _KEYS = """
     add_cross_attention attention_probs_dropout_prob classifier_dropout directionality gradient_checkpointing hidden_act
     hidden_dropout_prob hidden_size intermediate_size is_decoder is_encoder_decoder language layer_norm_eps
     max_position_embeddings name num_attention_heads num_hidden_layers output_past pooler_fc_size
-    pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type position_embedding_type pruned_heads
-    tie_word_embeddings type_vocab_size vocab_size
+    pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type position_embedding_type
+    pruned_heads tie_word_embeddings type_vocab_size vocab_size
 """  # directionality, language, name, output_past, pooler_...: relics of published files, without effect
 KEYS = frozenset(_KEYS.split())
 _HONOURED = "width depth heads ffn_width max_length tied norm_eps dropout next_sentence"

@@ -28,7 +28,7 @@ SIZES = {
     "tie_word_embeddings": "tie_word_embeddings",
     "vocab_size": "vocab_size",
 }  # its key -> BERT's
-_OWN = "output_past qa_dropout seq_classif_dropout sinusoidal_pos_embds tie_weights_"  # waves only begin the table, which is stored
+_OWN = "output_past qa_dropout seq_classif_dropout sinusoidal_pos_embds tie_weights_"  # waves: stored in the table
 KEYS = frozenset(SIZES) | frozenset(_OWN.split())
 HONOURED = bert.FAMILY.honoured - {"next_sentence", "norm_eps"}
 EPSILON = 1e-12

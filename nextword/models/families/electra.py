@@ -1,8 +1,8 @@
 """ELECTRA: an encoder built like BERT that judges for every token whether it stood there or was put in.
 
 Clark et al., "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators" (2020). Read and written as
-transformers' `ElectraForPreTraining` (the discriminator), `ElectraForMaskedLM` (the generator) and its classes for other
-tasks do; `architectures` says which. Small ones have embeddings that are narrower than the stream, as ALBERT's.
+transformers' `ElectraForPreTraining` (the discriminator), `ElectraForMaskedLM` (the generator) and its classes for
+other tasks do; `architectures` says which. Small ones have embeddings that are narrower than the stream, as ALBERT's.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,9 +1,10 @@
 """ModernBERT: an encoder built as today's decoders are, with most layers seeing only what is near.
 
-Warner et al., "Smarter, Better, Faster, Longer: A Modern Bidirectional Encoder" (2024). Norm before each part (the first
-layer's is the embedding's), rotary positions, gated feed-forwards whose two wide matrices are one in files, as are
-queries, keys and values; hardly a bias. Layers named "sliding_attention" see local_attention/2 places to either side and
-have rotary angles of their own. Read and written as transformers' `ModernBertForMaskedLM` and its classes for other tasks do.
+Warner et al., "Smarter, Better, Faster, Longer: A Modern Bidirectional Encoder" (2024). Norm before each part (the
+first layer's is the embedding's), rotary positions, gated feed-forwards whose two wide matrices are one in files, as are
+queries, keys and values; hardly a bias. Layers named "sliding_attention" see local_attention/2 places to either side
+and have rotary angles of their own. Read and written as transformers' `ModernBertForMaskedLM` and its classes for other
+tasks do.
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,7 +40,7 @@ _KEYS = """
     rope_parameters rope_scaling sparse_pred_ignore_index sparse_prediction tie_word_embeddings vocab_size
 """  # layer_norm_eps beside norm_eps: a relic without effect
 KEYS = frozenset(_KEYS.split())
-HONOURED = frozenset("width depth heads ffn_width max_length tied rope_base norm_eps dropout".split())
+HONOURED = frozenset(["width", "depth", "heads", "ffn_width", "max_length", "tied", "rope_base", "norm_eps", "dropout"])
 NEAR, ALL = "sliding_attention", "full_attention"
 BASES = {ALL: 160_000.0, NEAR: 10_000.0}
 OLDER_BASES = {ALL: "global_rope_theta", NEAR: "local_rope_theta"}

@@ -1,8 +1,8 @@
-"""RoBERTa: BERT trained longer on more text, without the judgement of sentences; positions begin behind the padding's id.
+"""RoBERTa: BERT trained longer on more text, without judging sentences; positions begin behind the padding's id.
 
 Liu et al., "RoBERTa: A Robustly Optimized BERT Pretraining Approach" (2019). Its first token has position
-pad_token_id + 1, a relic of its first code: as many rows of the table are never used. transformers gives a padding token
-no position wherever it stands; here padding stands behind a text only, which is the same. Read and written as
+pad_token_id + 1, a relic of its first code: as many rows of the table are never used. transformers gives a padding
+token no position wherever it stands; here padding stands behind a text only, which is the same. Read and written as
 transformers' `RobertaForMaskedLM` and its classes for other tasks do.
 """
 

@@ -59,7 +59,8 @@ def by_hand(theirs: Any, ids: list[int], mode: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("modes", "normalise"), [(["mean"], True), (["cls"], False), (["max"], True), (["cls", "mean", "root", "last"], True)]
+    ("modes", "normalise"),
+    [(["mean"], True), (["cls"], False), (["max"], True), (["cls", "mean", "root", "last"], True)],
 )
 def test_as_the_folder_says(body: Any, modes: list[str], normalise: bool, tmp_path: Path) -> None:
     place, theirs = body

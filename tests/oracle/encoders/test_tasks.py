@@ -53,7 +53,8 @@ def test_classes_of_texts_and_pairs(encoders: Any, tmp_path: Path, problem: str)
         found = lm.classify(TEXTS, seconds, rows=2)
         for mine, wanted, chance in zip(found, scores, chances, strict=True):
             assert [one.label for one in mine] == [names[int(n)] for n in wanted.argsort(descending=True)]
-            assert [one.probability for one in mine] == pytest.approx(chance.sort(descending=True).values.tolist(), 1e-4)
+            best = chance.sort(descending=True).values.tolist()
+            assert [one.probability for one in mine] == pytest.approx(best, 1e-4)
     assert lm.classify(TEXTS[0], TEXTS[2]) == lm.classify([TEXTS[0]], [TEXTS[2]])[0]
 
 
@@ -89,7 +90,8 @@ def test_every_token_has_its_class_and_place(encoders: Any, tmp_path: Path) -> N
 def test_neighbours_of_one_class_are_one_span() -> None:
     text = "Ada King Anna"
     places = [("B-PER", 0, 1), ("B-PER", 1, 3), ("I-PER", 4, 8), ("B-PER", 9, 13)]
-    tokens = [Tag(text[a:b], label, chance, a, b) for (label, a, b), chance in zip(places, (1, 0.5, 0.6, 0.9), strict=True)]
+    chances = (1, 0.5, 0.6, 0.9)
+    tokens = [Tag(text[a:b], kind, one, a, b) for (kind, a, b), one in zip(places, chances, strict=True)]
     first, second = _grouped(tokens, text)
     assert (first.text, first.label, first.probability) == ("Ada King", "PER", pytest.approx(0.7))
     assert (second.text, second.start, second.end) == ("Anna", 9, 13)
