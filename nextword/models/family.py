@@ -148,8 +148,8 @@ def aliased(config: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, 
     for alias, key in aliases.items():
         if config.get(alias) is not None and found.setdefault(key, config[alias]) != config[alias]:
             raise CheckpointError(
-                f"config.json contradicts itself: {alias} = {config[alias]!r}, but {key} = {found[key]!r}, which is the "
-                "same; remove the wrong one"
+                f"config.json contradicts itself: {alias} = {config[alias]!r}, but {key} = {found[key]!r}, which is "
+                "the same; remove the wrong one"
             )
     return found
 

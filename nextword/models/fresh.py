@@ -1,4 +1,4 @@
-"""What the config.json of every fresh decoder of transformers' kind says alike, and the sizes that follow from others."""
+"""What the config.json of fresh decoders says alike, and the sizes that follow from others."""
 
 from typing import Any
 

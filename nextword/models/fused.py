@@ -30,10 +30,11 @@ def grouped_rules(theirs: str, ours: str, transform: Transform, kinds: Iterable[
 
 def _split(tensors: Tensors, kv_heads: int, per_group: int) -> Tensors:
     (fused,) = tensors
-    if len(fused) % (kv_heads * (per_group + 2)):
+    heads = kv_heads * (per_group + 2)
+    if len(fused) % heads:
         raise CheckpointError(
-            f"queries, keys and values have {len(fused)} rows together, which are not {kv_heads * (per_group + 2)} heads "
-            "as config.json says: correct it, or get the right file"
+            f"queries, keys and values have {len(fused)} rows together, which are not {heads} heads as config.json "
+            "says: correct it, or get the right file"
         )
     groups = fused.unflatten(0, (kv_heads, per_group + 2, -1))
     return tuple(_rows(part) for part in groups.split((per_group, 1, 1), 1))

@@ -104,6 +104,7 @@ def test_the_first_coordinates_turn_and_the_others_stay() -> None:
     cos, sin = Rotation(RopeSettings(), 4).table(5, torch.empty(0))
     x_BHTE = torch.randn(2, 3, 5, WIDTH)
     found = rotate_first(x_BHTE, cos, sin)
-    assert torch.equal(found[..., :4], rotate(x_BHTE[..., :4], cos, sin)) and torch.equal(
+    assert torch.equal(found[..., :4], rotate(x_BHTE[..., :4], cos, sin))
+    assert torch.equal(found[..., 4:], x_BHTE[..., 4:])
         found[..., 4:], x_BHTE[..., 4:]
     )

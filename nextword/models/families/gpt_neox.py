@@ -60,7 +60,7 @@ def describe(config: Mapping[str, Any]) -> TransformerSettings:
         width=width,
         max_length=longest(rope, max_length),
         tied=typed(config, "tie_word_embeddings", bool, False),
-        embedding=EmbeddingSettings(dropout=drop) if drop else None,
+        embedding=EmbeddingSettings(dropout=drop),
     )
 
 
