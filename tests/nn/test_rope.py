@@ -106,5 +106,3 @@ def test_the_first_coordinates_turn_and_the_others_stay() -> None:
     found = rotate_first(x_BHTE, cos, sin)
     assert torch.equal(found[..., :4], rotate(x_BHTE[..., :4], cos, sin))
     assert torch.equal(found[..., 4:], x_BHTE[..., 4:])
-        found[..., 4:], x_BHTE[..., 4:]
-    )
