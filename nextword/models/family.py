@@ -142,6 +142,18 @@ def check_off(config: Mapping[str, Any], key: str) -> None:
         )
 
 
+def aliased(config: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """The config with older names of keys (alias -> today's) replaced; CheckpointError where two of them disagree."""
+    found = {key: value for key, value in config.items() if key not in aliases}
+    for alias, key in aliases.items():
+        if config.get(alias) is not None and found.setdefault(key, config[alias]) != config[alias]:
+            raise CheckpointError(
+                f"config.json contradicts itself: {alias} = {config[alias]!r}, but {key} = {found[key]!r}, which is "
+                "the same; remove the wrong one"
+            )
+    return found
+
+
 def divided(width: int, heads: int, names: tuple[str, str], error: type[NextwordError] = CheckpointError) -> int:
     """The width of one head where all fill the width exactly; an error with the `names` of both where they cannot."""
     if width % heads:

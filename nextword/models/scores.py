@@ -15,7 +15,7 @@ def label_logprobs(hidden_BTD: Tensor, labels_BT: Tensor, weight_VD: Tensor, bia
 def head_logprobs(head: Head, hidden_BTD: Tensor, labels_BT: Tensor, weight_VD: Tensor) -> Tensor:
     """The same through a head: its preparation, which is computed for the labelled positions only, bias and cap."""
     settings = head.settings
-    if settings.transform is None and settings.scale == 1.0 and settings.cap is None:
+    if settings.transform is settings.narrow is settings.cap is None and settings.scale == 1.0:
         return label_logprobs(hidden_BTD, labels_BT, weight_VD, head.bias)
     kept_BT = labels_BT != IGNORED
     hidden_MD, labels_M = head.prepare(hidden_BTD[kept_BT]), labels_BT[kept_BT]

@@ -170,7 +170,9 @@ class Stack(nn.Module):
         if batch.mask_BT is not None and not reach.causal:
             seen_BTS = padding(batch.mask_BT) if seen_BTS is None else seen_BTS & batch.mask_BT[:, None]
             seen_BTS = seen_BTS | (distance_BTS == 0) if limited or packed else seen_BTS  # padding sees itself
-        return sight(seen_BTS, None if self.bias is None else self.bias(distance_BTS, like))
+        if self.bias is None:
+            return sight(seen_BTS, None)
+        return sight(seen_BTS, self.bias(distance_BTS, places.positions_BT if packed else keys_S[None], like))
 
     def costs(self) -> Costs:
         """Matrices of the blocks; attention's two products for each key seen; the cache."""

@@ -5,6 +5,7 @@
     output     x ← x + norm(attention(x));     x ← x + norm(feedforward(x))
     sandwich   x ← x + norm'(attention(norm(x)));     x ← x + norm'(feedforward(norm(x)))
     parallel   x ← x + attention(norm(x)) + feedforward(norm'(x))
+    restarted  n = norm(x); x ← n + attention(n);     n = norm(x); x ← n + feedforward(n)
     mixed      x ← a x + b x₀, then as pre           x₀: what entered the first block; a, b learnt, 1 and 0 at first
 
 The first transformers normed behind each part ("post"; Vaswani et al., 2017; BERT). With the norm before each part the
@@ -12,9 +13,10 @@ stream itself is never rescaled and gradients reach the first layer unhindered (
 the Transformer Architecture", 2020; GPT-2, LLaMA, T5). A norm on what each part adds keeps it from growing with depth
 while the stream stays untouched: alone (Liu et al., "Swin Transformer V2", 2022; OLMo 2) or beside the norm before the
 part (Ding et al., "CogView", 2021; Gemma 2 and 3). In parallel both parts read the same stream, which is faster on
-many devices (GPT-NeoX with a norm for each, GPT-J and PaLM with one norm for both). The decoder of an encoder-decoder
-asks the source between the two. Mixed blocks hand the embedding on to every layer (modded-nanogpt, nanochat, 2025),
-and their attention may be given values of the token itself (`nextword.nn.valued`).
+many devices (GPT-NeoX with a norm for each, GPT-J and PaLM with one norm for both). A restarted stream goes on from the
+norm itself (an option of Megatron's, which BLOOM may have). The decoder of an encoder-decoder asks the source between
+the two. Mixed blocks hand the embedding on to every layer (modded-nanogpt, nanochat, 2025), and their attention may be
+given values of the token itself (`nextword.nn.valued`).
 """
 
 from dataclasses import dataclass
@@ -176,6 +178,15 @@ class ParallelSharedBlock(Block):
         return x_BTD + self.drop(self.attention(n_BTD, angles, sight, view, cache)) + self.drop(self.feedforward(n_BTD))
 
 
+class RestartedBlock(Block):
+    """The stream goes on from the norm before each part."""
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        n_BTD = self.attention_norm(x_BTD)
+        n_BTD = self.feedforward_norm(n_BTD + self.drop(self.attention(n_BTD, angles, sight, view, cache)))
+        return n_BTD + self.drop(self.feedforward(n_BTD))
+
+
 class ValuedBlock(Block):
     """The attention takes values of the token itself, the second of `source`."""
 
@@ -209,9 +220,8 @@ class ValuedMixedBlock(MixedBlock, ValuedBlock):
     """Both: the stream is mixed, and the attention takes values of the token itself."""
 
 
-NORMED = frozenset(
-    {"post", "disentangled", "output", "sandwich"}
-)  # arrangements in which all that is added passes a norm
+# arrangements in which all that is added passes a norm
+NORMED = frozenset({"post", "disentangled", "output", "sandwich", "restarted"})
 # by arrangement, and whether a source is asked
 ARRANGEMENTS: dict[tuple[str, bool], type[Block]] = {
     ("pre", False): Block,
@@ -224,6 +234,7 @@ ARRANGEMENTS: dict[tuple[str, bool], type[Block]] = {
     ("disentangled", False): DisentangledBlock,
     ("parallel", False): ParallelBlock,
     ("parallel-shared", False): ParallelSharedBlock,
+    ("restarted", False): RestartedBlock,
     ("valued", False): ValuedBlock,
     ("mixed", False): MixedBlock,
     ("mixed-valued", False): ValuedMixedBlock,

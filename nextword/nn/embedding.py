@@ -25,7 +25,8 @@ class EmbeddingSettings:
 
     scale_rounded: the scale is rounded to the weights' type before it is used, as Gemma was trained. skipped: rows of
     learned positions before that of the first token, which no token uses (RoBERTa). narrow: the width of the tokens'
-    vectors and all that is added, None where it is the stream's.
+    vectors and all that is added, None where it is the stream's; tokens: that of the tokens' vectors alone, which a
+    matrix without bias widens before anything is added (OPT).
     """
 
     positions: str | None = None
@@ -37,6 +38,7 @@ class EmbeddingSettings:
     scale_rounded: bool = False
     skipped: int = 0
     narrow: int | None = None
+    tokens: int | None = None
 
 
 class Embedding(nn.Embedding):
@@ -63,7 +65,8 @@ class FullEmbedding(Embedding):
 
     def __init__(self, vocab_size: int, width: int, settings: EmbeddingSettings) -> None:
         stream, width = width, settings.narrow or width
-        super().__init__(vocab_size, width)
+        tokens = settings.tokens or width
+        super().__init__(vocab_size, tokens)
         self.grow = partial(torch.mul, settings.scale) if settings.scale != 1.0 else unchanged
         if settings.scale_rounded:
             self.grow = partial(_scaled, scale=settings.scale)
@@ -78,12 +81,13 @@ class FullEmbedding(Embedding):
         self.typed = bool(settings.types)
         self.norm = make_norm(settings.norm) if settings.norm else unchanged
         self.drop = dropout(settings.dropout)
+        self.lift = unchanged if settings.tokens is None else nn.Linear(tokens, width, bias=False)
         self.widen = unchanged if settings.narrow is None else nn.Linear(width, stream)
-        self.multiplied = 0 if settings.narrow is None else width * stream
+        self.multiplied = sum(x.weight.numel() for x in (self.lift, self.widen) if isinstance(x, nn.Linear))
 
     def read(self, ids_BT: Tensor, positions_BT: Tensor, longest: int, types_BT: Tensor | None) -> Tensor:
         """As Embedding's."""
-        x_BTD = self.grow(self(ids_BT))
+        x_BTD = self.lift(self.grow(self(ids_BT)))
         for part in self.added:
             x_BTD = x_BTD + part(positions_BT, longest, types_BT).to(x_BTD.dtype)
         return self.widen(self.drop(self.norm(x_BTD)))
@@ -95,6 +99,8 @@ class FullEmbedding(Embedding):
             part.initialise(std, generator)
         if isinstance(self.norm, nn.Module):
             self.norm.initialise()
+        if isinstance(self.lift, nn.Linear):
+            normal(self.lift.weight, std, generator)
         if isinstance(self.widen, nn.Linear):
             normal(self.widen.weight, std, generator)
             zeros(self.widen.bias)

@@ -2,8 +2,9 @@
 
     scores = cap(W · prepare(h) + b)          W is the embedding itself where they are tied (Press & Wolf, 2017)
 
-prepare(h) is h; or a layer of its own, norm(f(W' h + b')), before BERT's output; or h / √D in a tied T5, whose
-embedding is not small. cap(z) = c · tanh(z / c) keeps scores within ±c (Gemma 2, 2024).
+prepare(h) is h; or a layer of its own, norm(f(W' h + b')), before BERT's output; or W' h alone, where the embedding is
+narrower (OPT); or h / √D in a tied T5, whose embedding is not small. cap(z) = c · tanh(z / c) keeps scores within ±c
+(Gemma 2, 2024).
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ class HeadSettings:
     """What an output is made of.
 
     transform: the activation of a layer before it, with the norm behind, as wide as the embedding; its matrix has a
-    bias or not (transform_bias). scale: of the hidden vector. cap: of scores.
+    bias or not (transform_bias). narrow: the width to which a matrix alone brings hidden vectors, where the embedding
+    is narrower than they (OPT). scale: of the hidden vector. cap: of scores.
     """
 
     bias: bool = False
@@ -33,6 +35,7 @@ class HeadSettings:
     transform_bias: bool = True
     scale: float = 1.0
     cap: float | None = None
+    narrow: int | None = None
 
 
 class Head(nn.Module):
@@ -41,12 +44,14 @@ class Head(nn.Module):
     def __init__(self, settings: HeadSettings, width: int, vocab_size: int, tied: bool) -> None:
         super().__init__()
         self.settings = settings
-        inner = width if settings.norm is None else settings.norm.width
+        inner = settings.narrow or (width if settings.norm is None else settings.norm.width)
         self.weight = None if tied else nn.Parameter(torch.empty(vocab_size, inner))
         self.bias = nn.Parameter(torch.empty(vocab_size)) if settings.bias else None
         self.prepare = self.shrunk if settings.scale != 1.0 else unchanged
         if settings.transform is not None:
             self.prepare = Transform(width, settings.transform, settings.norm, settings.transform_bias)
+        if settings.narrow is not None:
+            self.prepare = nn.Linear(width, settings.narrow, bias=False)
         self.bound = unchanged if settings.cap is None else self.capped
 
     def shrunk(self, hidden: Tensor) -> Tensor:
@@ -65,6 +70,8 @@ class Head(nn.Module):
         """Normal weights, zero biases."""
         if self.settings.transform is not None:
             self.prepare.initialise(std, generator)
+        if self.settings.narrow is not None:
+            normal(self.prepare.weight, std, generator)
         if self.weight is not None:
             normal(self.weight, std, generator)
         zeros(self.bias)

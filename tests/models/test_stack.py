@@ -54,6 +54,9 @@ DECODERS = {
     "capped window": described(attending(cap=2.0, reach=Reach(window=3)), embedding=LEARNED),
     "normed queries and keys": described(attending(qk_norm=NormSettings(4), rotary=True), rope=RopeSettings()),
     "post": described(replace(BLOCK, arrangement="post"), norm=None, embedding=LEARNED),
+    "restarted": described(replace(BLOCK, arrangement="restarted"), embedding=LEARNED),
+    "rounded alibi": described(bias=AlibiSettings(HEADS, 0.3, rounded=True)),
+    "part of a head turns": described(attending(rotary=True, rotary_width=2), rope=RopeSettings()),
     "parallel": described(replace(BLOCK, arrangement="parallel"), embedding=LEARNED),
     "parallel, one norm": described(replace(BLOCK, arrangement="parallel-shared"), embedding=LEARNED),
 }

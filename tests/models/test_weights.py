@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nextword.core.errors import CheckpointError
+from nextword.models.fused import grouped, grouped_rules
 from nextword.models.weights import Rule, Transform, same, to_ours, to_theirs
 
 HEADS, WIDTH = 2, 6
@@ -40,3 +41,15 @@ def test_the_nearest_name_is_offered_and_nothing_is_forgotten() -> None:
         to_ours([same("wte", "embedding")], {"wpe": torch.ones(1)}, "file")
     with pytest.raises(CheckpointError, match="no rule says how 'head' are written"):
         to_theirs([same("wte", "embedding")], {"embedding": torch.ones(1), "head": torch.ones(1)})
+
+
+def test_groups_of_queries_with_their_key_and_value_are_taken_apart_and_joined() -> None:
+    """Four heads on two key-value heads, each one row: q0 q1 k0 v0 q2 q3 k1 v1."""
+    fused = torch.arange(8.0)[:, None]
+    rules = grouped_rules("qkv", "a", grouped(4, 2), ("weight",))
+    ours = to_ours(rules, {"qkv.weight": fused}, "file")
+    found = [ours[f"a.{part}.weight"].flatten().tolist() for part in ("query", "key", "value")]
+    assert found == [[0, 1, 4, 5], [2, 6], [3, 7]]
+    assert torch.equal(to_theirs(rules, ours)["qkv.weight"], fused)
+    with pytest.raises(CheckpointError, match="have 7 rows together, which are not 8 heads"):
+        to_ours(rules, {"qkv.weight": fused[1:]}, "file")

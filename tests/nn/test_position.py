@@ -7,7 +7,15 @@ import torch
 
 from nextword.core.errors import SettingsError
 from nextword.nn.position.absolute import LearnedPositions, SinusoidalPositions, sinusoids
-from nextword.nn.position.relative import Alibi, AlibiSettings, RelativeBias, RelativeSettings, buckets, slopes
+from nextword.nn.position.relative import (
+    Alibi,
+    AlibiSettings,
+    RelativeBias,
+    RelativeSettings,
+    buckets,
+    make_bias,
+    slopes,
+)
 
 
 def test_sinusoids_have_exponents_2k_over_d() -> None:
@@ -40,10 +48,26 @@ def test_alibi() -> None:
     assert slopes(8) == [0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625]
     assert slopes(2) == [2**-4, 2**-8]
     distance = torch.tensor([[[0, 1, 2], [-1, 0, 1], [-2, -1, 0]]])
-    bias = Alibi(AlibiSettings(2))(distance, torch.empty(0))
+    keys = torch.arange(3)[None]
+    bias = Alibi(AlibiSettings(2))(distance, keys, torch.empty(0))
     assert bias.shape == (1, 2, 3, 3)
     assert bias[0, 0].tolist() == [[0, -1 / 16, -2 / 16], [-1 / 16, 0, -1 / 16], [-2 / 16, -1 / 16, 0]]
     assert bias[0, 1, 2, 0] == -2 / 256
+
+
+def test_alibi_between_powers_of_two_fills_up_with_every_second_slope_of_the_next() -> None:
+    assert slopes(3) == [2**-4, 2**-8, 2**-2]
+    assert slopes(6) == [2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3]
+    theirs = pytest.importorskip("transformers").models.bloom.modeling_bloom._get_alibi_slopes
+    for heads in range(1, 40):
+        assert torch.allclose(torch.tensor(slopes(heads)), theirs(heads, torch.device("cpu")), rtol=1e-5)
+
+
+def test_alibi_rounded_to_bf16_is_that_of_the_key_s_place() -> None:
+    keys = torch.tensor([[0, 1, 257, 300]])  # bf16 has 8 bits: 257 is 256 there, and 2^-0.25 is 0.83984375
+    bias = make_bias(AlibiSettings(32, 0.5, rounded=True))(torch.zeros(1, 2, 4), keys, torch.empty(0))
+    assert bias.shape == (1, 32, 2, 4)
+    assert bias[0, 0, 1].tolist() == [0.0, 0.83984375 / 2, 215.0 / 2, 252.0 / 2]
 
 
 @pytest.mark.parametrize("both", [True, False])
@@ -59,7 +83,7 @@ def test_buckets_are_theirs(both: bool, count: int, farthest: int) -> None:
 def test_relative_bias_is_the_bucket_s_number_for_each_head() -> None:
     bias = RelativeBias(RelativeSettings(2, 4, 8))
     bias.initialise(1.0, torch.Generator().manual_seed(0))
-    found = bias(torch.tensor([[[-1, 0], [-9, 3]]]), torch.empty(0))
+    found = bias(torch.tensor([[[-1, 0], [-9, 3]]]), torch.arange(2)[None], torch.empty(0))
     numbers = [[1, 0], [3, 0]]  # what stands behind is not told apart: a causal mask hides it
     for row in range(2):
         for column in range(2):

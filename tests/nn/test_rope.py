@@ -16,6 +16,7 @@ from nextword.nn.position.rope import (
     Scaling,
     Yarn,
     rotate,
+    rotate_first,
 )
 
 WIDTH = 8
@@ -97,3 +98,11 @@ def test_longrope_divides_each_pair_by_its_own_number_and_each_row_by_its_own_le
     assert torch.allclose(scaling.stretched(16.0, 4, torch.tensor([4, 5])), wanted)
     cos, _ = rotation.at(torch.tensor([[3], [3]]), 5, torch.tensor([4, 5]), torch.zeros(()))
     assert torch.allclose(cos[:, 0], 1.5 * torch.cos(3 * wanted))
+
+
+def test_the_first_coordinates_turn_and_the_others_stay() -> None:
+    cos, sin = Rotation(RopeSettings(), 4).table(5, torch.empty(0))
+    x_BHTE = torch.randn(2, 3, 5, WIDTH)
+    found = rotate_first(x_BHTE, cos, sin)
+    assert torch.equal(found[..., :4], rotate(x_BHTE[..., :4], cos, sin))
+    assert torch.equal(found[..., 4:], x_BHTE[..., 4:])

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from nextword.core.errors import SettingsError
 from nextword.models.family import Family, Special, check_keys, check_value, divided, known_activation, required, typed
+from nextword.models.fresh import DEPTH, LENGTH, common, width_and_heads
 from nextword.models.settings import ModelSettings
 from nextword.models.transformer import Transformer, TransformerSettings
 from nextword.models.weights import Rule, Tensors, Transform, pair, same
@@ -18,7 +18,6 @@ from nextword.nn.attention import AttentionSettings
 from nextword.nn.block import BlockSettings
 from nextword.nn.embedding import EmbeddingSettings
 from nextword.nn.feedforward import FeedForwardSettings
-from nextword.nn.init import STANDARD_DEVIATION
 from nextword.nn.norm import NormSettings
 
 _KEYS = """
@@ -30,7 +29,6 @@ _KEYS = """
 KEYS = frozenset(_KEYS.split())
 _HONOURED = "width depth heads ffn_width max_length tied norm_eps dropout"
 BASE = "transformer."  # what the names of tensors begin with, but for files of the bare model
-HEAD_WIDTH = 64
 
 
 def describe(config: Mapping[str, Any]) -> TransformerSettings:
@@ -88,6 +86,22 @@ def _fuse(tensors: Tensors) -> Tensors:
 TRANSPOSED, FUSED = Transform(_transpose, _transpose), Transform(_split, _fuse)
 
 
+def layer_rules(theirs: str, ours: str) -> list[Rule]:
+    """How transformers names the tensors of a layer."""
+    parts = [f"{ours}.attention.{part}" for part in ("query", "key", "value")]
+    names = *(f"{part}.weight" for part in parts), *(f"{part}.bias" for part in parts)
+    found = [
+        Rule((f"{theirs}.attn.c_attn.weight", f"{theirs}.attn.c_attn.bias"), names, FUSED),
+        *pair(f"{theirs}.ln_1", f"{ours}.attention_norm"),
+        *pair(f"{theirs}.ln_2", f"{ours}.feedforward_norm"),
+    ]
+    linears = {"attn.c_proj": "attention.output", "mlp.c_fc": "feedforward.up", "mlp.c_proj": "feedforward.down"}
+    for their_name, our_name in linears.items():
+        found.append(Rule((f"{theirs}.{their_name}.weight",), (f"{ours}.{our_name}.weight",), TRANSPOSED))
+        found.append(same(f"{theirs}.{their_name}.bias", f"{ours}.{our_name}.bias"))
+    return found
+
+
 def rules(config: Mapping[str, Any]) -> list[Rule]:
     """How transformers names the tensors."""
     found = [
@@ -96,18 +110,7 @@ def rules(config: Mapping[str, Any]) -> list[Rule]:
         *pair(f"{BASE}ln_f", "norm"),
     ]
     for layer in range(config["n_layer"]):
-        theirs, ours = f"{BASE}h.{layer}", f"blocks.{layer}"
-        parts = [f"{ours}.attention.{part}" for part in ("query", "key", "value")]
-        names = *(f"{part}.weight" for part in parts), *(f"{part}.bias" for part in parts)
-        found.append(Rule((f"{theirs}.attn.c_attn.weight", f"{theirs}.attn.c_attn.bias"), names, FUSED))
-        found += [
-            *pair(f"{theirs}.ln_1", f"{ours}.attention_norm"),
-            *pair(f"{theirs}.ln_2", f"{ours}.feedforward_norm"),
-        ]
-        linears = {"attn.c_proj": "attention.output", "mlp.c_fc": "feedforward.up", "mlp.c_proj": "feedforward.down"}
-        for their_name, our_name in linears.items():
-            found.append(Rule((f"{theirs}.{their_name}.weight",), (f"{ours}.{our_name}.weight",), TRANSPOSED))
-            found.append(same(f"{theirs}.{their_name}.bias", f"{ours}.{our_name}.bias"))
+        found += layer_rules(f"{BASE}h.{layer}", f"blocks.{layer}")
     if config.get("tie_word_embeddings") is False:
         found.append(same("lm_head.weight", "head.weight"))
     return found
@@ -134,31 +137,21 @@ def copies(config: Mapping[str, Any]) -> dict[str, str]:
 
 def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[str, Any]:
     """The config.json of a fresh GPT-2, in transformers' layout."""
-    width = settings.width or 256
-    heads = settings.heads or max(1, width // HEAD_WIDTH)
-    divided(width, heads, ("model.width", "model.heads"), SettingsError)
+    width, heads = width_and_heads(settings)
     dropout = settings.dropout or 0.0
-    return {
+    return common(settings, vocab_size, special, tied=True) | {
         "activation_function": "gelu_new",
         "architectures": ["GPT2LMHeadModel"],
         "attn_pdrop": dropout,
-        "bos_token_id": special.bos_id,
-        "dtype": "float32",
         "embd_pdrop": dropout,
-        "eos_token_id": special.eos_id,
-        "initializer_range": STANDARD_DEVIATION,
         "layer_norm_epsilon": 1e-5 if settings.norm_eps is None else settings.norm_eps,
         "model_type": "gpt2",
         "n_embd": width,
         "n_head": heads,
         "n_inner": settings.ffn_width,
-        "n_layer": settings.depth or 4,
-        "n_positions": settings.max_length or 512,
-        "pad_token_id": special.pad_id,
+        "n_layer": settings.depth or DEPTH,
+        "n_positions": settings.max_length or LENGTH,
         "resid_pdrop": dropout,
-        "tie_word_embeddings": True if settings.tied is None else settings.tied,
-        "use_cache": True,
-        "vocab_size": vocab_size,
     }
 
 

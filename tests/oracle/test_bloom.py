@@ -1,0 +1,62 @@
+"""Our BLOOM is transformers': random tiny configs, every tensor drawn anew."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nextword.models.settings import ModelSettings
+
+transformers = pytest.importorskip("transformers")
+
+
+def config(**fields: Any) -> Any:
+    sizes = {"hidden_size": 24, "n_head": 3, "n_layer": 2, "vocab_size": 30}
+    return transformers.BloomConfig(**(sizes | fields))
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Any:
+    heads = draw(st.integers(1, 7))
+    return config(
+        **{"hidden_size": heads * draw(st.integers(2, 9)), "n_head": heads, "n_layer": draw(st.integers(1, 2))},
+        layer_norm_epsilon=draw(st.sampled_from([1e-5, 1e-2])),
+        apply_residual_connection_post_layernorm=draw(st.booleans()),
+        tie_word_embeddings=draw(st.booleans()),
+    )
+
+
+@given(configs(), st.integers(0, 1000), st.integers(1, 30))
+@settings(max_examples=12, deadline=None)
+def test_same_logits_and_same_bytes(parity: Any, config: Any, seed: int, time: int) -> None:
+    parity.same_numbers_and_bytes(transformers.BloomForCausalLM(config), seed, time)
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_texts_and_padded_rows_are_the_same(parity: Any, restarted: bool) -> None:
+    theirs = transformers.BloomForCausalLM(config(apply_residual_connection_post_layernorm=restarted))
+    parity.texts_and_rows(theirs)
+
+
+def test_a_fresh_model_opens_in_transformers_and_agrees(parity: Any) -> None:
+    parity.fresh(ModelSettings(family="bloom", width=48, depth=2, heads=3, norm_eps=1e-3))
+
+
+def test_the_older_config_layout_means_the_same(parity: Any) -> None:
+    older = {"hidden_size": None, "n_embed": 24, "n_head": None, "num_attention_heads": 3, "offset_alibi": 100}
+    parity.reads_alike(transformers.BloomForCausalLM(config()), older)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rotary_dim": 4}, "'rotary_dim' = 4, which nextword does not know for model_type 'bloom'"),
+        ({"num_attention_heads": 4}, "num_attention_heads = 4, but n_head = 3, which is the same"),
+        ({"n_inner": 5}, "n_inner = 5 is not known"),
+        ({"slow_but_exact": True, "pretraining_tp": 2}, "set it to false"),
+        ({"n_head": 5}, "n_head 5 must divide hidden_size 24"),
+    ],
+)
+def test_what_would_change_numbers_is_refused(parity: Any, change: Any, said: str) -> None:
+    parity.refused(transformers.BloomForCausalLM(config()), change, said)

@@ -1,0 +1,79 @@
+"""Our Falcon is transformers', both generations and the ALiBi variant: random tiny configs, every tensor drawn anew."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nextword.models.settings import ModelSettings
+
+transformers = pytest.importorskip("transformers")
+LENGTH = 16
+FORTY = {"new_decoder_architecture": True, "num_kv_heads": 2}
+ELEVEN = FORTY | {"num_ln_in_parallel_attn": 1}
+RW = {"alibi": True, "multi_query": False, "parallel_attn": False, "bias": True}
+KINDS: dict[str, dict[str, Any]] = {"7B": {}, "40B": FORTY, "11B": ELEVEN, "RW": RW}
+ROPES = [{"rope_type": "default"}, {"rope_type": "linear", "factor": 2.5}, {"rope_type": "dynamic", "factor": 3.0}]
+
+
+def config(**fields: Any) -> Any:
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 30}
+    return transformers.FalconConfig(**({"max_position_embeddings": LENGTH} | sizes | fields))
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Any:
+    kind = draw(st.sampled_from([{}, FORTY, ELEVEN, {"parallel_attn": False}]))
+    heads = 2 * draw(st.integers(1, 3))
+    return config(
+        **{"hidden_size": 4 * heads * draw(st.integers(1, 3)), "num_attention_heads": heads},
+        num_hidden_layers=draw(st.integers(1, 2)),
+        ffn_hidden_size=draw(st.one_of(st.none(), st.integers(3, 40))),
+        layer_norm_epsilon=draw(st.sampled_from([1e-5, 1e-2])),
+        activation=draw(st.sampled_from(["gelu", "gelu_new", "relu", "silu"])),
+        multi_query=draw(st.booleans()),
+        alibi=draw(st.booleans()),
+        bias=draw(st.booleans()),
+        tie_word_embeddings=draw(st.booleans()),
+        rope_parameters={"rope_theta": draw(st.sampled_from([100.0, 10_000.0])), **draw(st.sampled_from(ROPES))},
+        **kind,
+    )
+
+
+@given(configs(), st.integers(0, 1000), st.integers(1, 2 * LENGTH))
+@settings(max_examples=16, deadline=None)
+def test_same_logits_and_same_bytes(parity: Any, config: Any, seed: int, time: int) -> None:
+    parity.same_numbers_and_bytes(transformers.FalconForCausalLM(config), seed, time)
+
+
+def test_alibi_is_rounded_as_theirs_in_long_texts(parity: Any) -> None:
+    theirs = transformers.FalconForCausalLM(config(hidden_size=32, num_attention_heads=16, num_hidden_layers=1, **RW))
+    parity.same_numbers_and_bytes(theirs, 1, 300)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_and_padded_rows_are_the_same(parity: Any, kind: str) -> None:
+    parity.texts_and_rows(transformers.FalconForCausalLM(config(**KINDS[kind])))
+
+
+def test_a_fresh_model_opens_in_transformers_and_agrees(parity: Any) -> None:
+    parity.fresh(ModelSettings(family="falcon", width=48, depth=2, heads=4, kv_heads=2, ffn_width=50, rope_base=500.0))
+    parity.fresh(ModelSettings(family="falcon", width=36, depth=1, heads=2, tied=False, norm_eps=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rotary_dim": 4}, "'rotary_dim' = 4, which nextword does not know for model_type 'falcon'"),
+        ({"apply_residual_connection_post_layernorm": True}, "nextword computes with False"),
+        ({"num_ln_in_parallel_attn": 2}, "only it may have two norms"),
+        ({"new_decoder_architecture": True, "parallel_attn": False}, "the new architecture is parallel"),
+        ({"multi_query": False, "num_kv_heads": 2}, "num_kv_heads = 2 is not known"),
+        ({"new_decoder_architecture": True, "num_kv_heads": 3}, "num_kv_heads 3 must divide num_attention_heads 4"),
+        ({"n_embed": 64}, "n_embed = 64, but hidden_size = 32, which is the same"),
+        ({"activation": "gelo"}, "did you mean 'gelu'"),
+    ],
+)
+def test_what_would_change_numbers_is_refused(parity: Any, change: Any, said: str) -> None:
+    parity.refused(transformers.FalconForCausalLM(config()), change, said)
