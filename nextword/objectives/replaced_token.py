@@ -10,6 +10,11 @@ what is kept. G and D share their embeddings, G has fewer layers, and no gradien
 happens to draw the true token, it counts as original. (Clark et al., "ELECTRA: Pre-training Text Encoders as
 Discriminators Rather Than Generators", 2020.)
 
+D learns nothing until it sees what fits what, and from its own answers it finds that out slowly: with a few million
+tokens to read it stays at the majority's rate. With `generator_shares=all` both are one encoder with two outputs (the
+paper's section 3.2, where it does as well, at the price of a generator as large as D): what filling gaps has taught
+serves telling.
+
 Metrics: D's accuracy beside the share of originals, which is what "original" everywhere would reach, and G's.
 """
 
@@ -115,15 +120,19 @@ def sample(generator: Transformer, hidden_MD: Tensor, noise_M: Tensor) -> Tensor
 
 
 def make(settings: ObjectiveSettings, tokenizer: Tokenizer, model: nn.Module, seed: int) -> ReplacedToken:
-    """Makes the generator, which shares the model's embeddings; SettingsError for a model without the head for it."""
+    """Makes the generator, which shares embeddings or all layers with the model; SettingsError without its head."""
     if HEAD not in model.heads:
         raise SettingsError("this model has no head that tells replaced tokens: choose --model electra")
     depth = settings.generator_depth or max(1, len(model.blocks) // GENERATOR_SHARE)
+    if settings.generator_shares == "all":
+        depth = len(model.blocks)
     generator = drawn(generator_config(model.config, depth), seed + 1)
     generator.embedding = model.embedding  # tokens, positions and types
+    if settings.generator_shares == "all":
+        generator.blocks, generator.norm = model.blocks, model.norm
     form = Masked(Marks.of(tokenizer), hider(settings, tokenizer, ELECTRA), settings.packed, noise=True)
     weight = WEIGHT if settings.discriminator_weight is None else settings.discriminator_weight
     return ReplacedToken(form, generator, weight)
 
 
-PART = Part(KINDS, HONOURS | {"generator_depth", "discriminator_weight"}, make)
+PART = Part(KINDS, HONOURS | {"generator_depth", "generator_shares", "discriminator_weight"}, make)

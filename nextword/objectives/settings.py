@@ -9,6 +9,7 @@ from nextword.core.errors import SettingsError
 from nextword.core.settings import in_range
 
 PACKINGS = ("windows", "documents")
+SHARED = ("embeddings", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class ObjectiveSettings:
     "Share of the texts whose middle is moved to the end (infill: 0.5)."
     generator_depth: int | None = None
     "Layers of the generator (replaced-token: a quarter of the discriminator's)."
+    generator_shares: str | None = None
+    "What the generator has in common with the discriminator (replaced-token: embeddings; or all, its layers too)."
     discriminator_weight: float | None = None
     "Weight of the discriminator's loss beside the generator's (replaced-token: 50)."
 
@@ -46,6 +49,15 @@ class ObjectiveSettings:
             value = getattr(self, name)
             if value is not None:
                 in_range(f"objective.{name}", value, low, high)
+        if self.generator_shares not in {None, *SHARED}:
+            raise SettingsError(
+                f"objective.generator_shares must be {' or '.join(SHARED)}, received {self.generator_shares!r}"
+            )
+        if self.generator_shares == "all" and self.generator_depth is not None:
+            raise SettingsError(
+                "objective.generator_depth has no effect with generator_shares=all: the generator's layers are the "
+                "discriminator's; leave it out"
+            )
         if self.packing is not None and self.packing not in PACKINGS:
             raise SettingsError(f"objective.packing must be {' or '.join(PACKINGS)}, received {self.packing!r}")
 

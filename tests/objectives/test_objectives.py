@@ -249,6 +249,33 @@ def test_electra_shares_embeddings_and_weighs_by_fifty(model: Make, tokenizer: T
     assert beside and not any("embedding" in name for name in beside), "what both share is the model's"
 
 
+def test_electra_as_one_encoder_with_two_outputs(model: Make, tokenizer: Tokenizers, text: Callable) -> None:
+    chosen = tokenizer("bert")
+    made = model("electra", chosen.vocab_size)
+    objective = choose(ObjectiveSettings(name="replaced-token", generator_shares="all"), made, chosen)
+    settings = TrainSettings(length=LENGTH, batch=4, precision="fp32")
+    run = assemble(made, TrainText(text(chosen)), settings, "fp32", objective)
+    generator = objective.extra
+    assert len(generator.blocks) == len(made.blocks) and generator.norm is made.norm
+    query = made.blocks[0].attention.query.weight
+    assert sum(master.data_ptr() == query.data_ptr() for master in run.weights.masters.values()) == 1
+    assert {name.split(".")[1] for name in run.beside()} == {"head"}, "only the output that fills is not the model's"
+    batch = run.feed().take(4)
+    found = {}
+    for name in ("generator", "replaced_token"):  # both train the same layers
+        run.objective(made, batch)[name].total.backward()
+        found[name] = query.grad.clone()
+        query.grad = None
+    gradients(run, batch)
+    counts = objective.counts(batch)
+    wanted = found["generator"] / counts["generator"] + 50 * found["replaced_token"] / counts["replaced_token"]
+    torch.testing.assert_close(query.grad, wanted, atol=1e-6, rtol=1e-4)
+    with pytest.raises(SettingsError, match="generator_depth has no effect with generator_shares=all"):
+        ObjectiveSettings(generator_shares="all", generator_depth=2)
+    with pytest.raises(SettingsError, match="generator_shares must be embeddings or all"):
+        ObjectiveSettings(generator_shares="half")
+
+
 def test_next_sentence_by_hand(model: Make, tokenizer: Tokenizers, text: Callable) -> None:
     run = run_of("next-sentence", "bert", "bert", model, tokenizer, text, batch=5)
     batch = run.feed().take(5)
