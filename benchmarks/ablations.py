@@ -39,19 +39,16 @@ VARIANTS = (
         for part in ("ngrams", "value-embeddings", "mixing", "qk-norm", "relu2", "zero-outputs", "cap")
     ),
     Variant("tied output", ("--model.tied=true",)),
-    Variant("n-grams up to 2", ("--model.order=2",)),
     Variant("n-grams up to 3", ("--model.order=3",)),
-    Variant("n-grams up to 4", ("--model.order=4",)),
     Variant("AdamW in place of Muon", ("--train.optimizer=adamw", "--train.muon_scale=", "--train.muon_rate=")),
-    Variant("Muon, scale moonlight", ("--train.muon_scale=", "--train.muon_rate=")),
-    Variant("Muon every second step", ("--train.muon_every=2",)),
     Variant("NorMuon", ("--train.muon_normalised=true",)),
+    Variant("Muon every second step", ("--train.muon_every=2",)),
+    Variant("dense updates of tables", ("--train.sparse_tables=", "--train.table_rate=")),
     Variant("cautious decay of 0.1", ("--train.weight_decay=0.1", "--train.cautious_decay=true")),
-    Variant("cosine schedule", ("--train.schedule=cosine",)),
-    Variant("constant rate, mean of the last fifth", ("--train.schedule=constant", "--train.tail=0.2")),
-    Variant("batch that grows", ("--train.batch_warmup=20",)),
+    Variant(
+        "constant rate, mean of the last fifth", ("--train.schedule=constant", "--train.floor=", "--train.tail=0.2")
+    ),
     Variant("twice the batch", ("--train.batch=32",)),
-    Variant("half the batch", ("--train.batch=8",)),
 )
 
 
