@@ -72,8 +72,12 @@ class Subject:
         """A model that shares this one's weights, of fewer layers if it is large, and a remark that says so."""
         config = self.model.config
         size = sum(tensor.numel() for tensor in self.model.state_dict().values())
-        fewer = {key: SHALLOW for key in DEPTHS if size > LARGE and config.get(key, 0) > SHALLOW}
-        note = f"by the first {SHALLOW} of {max(config[key] for key in fewer)} layers" if fewer else ""
+        fewer: dict[str, Any] = {key: SHALLOW for key in DEPTHS if size > LARGE and config.get(key, 0) > SHALLOW}
+        depth = max((config[key] for key in fewer), default=0)
+        note = f"by the first {SHALLOW} of {depth} layers" if fewer else ""
+        for key, listed in config.items():
+            if depth and isinstance(listed, list) and len(listed) == depth:  # one value a layer
+                fewer[key] = listed[:SHALLOW]
         return rebuilt(self.model, fewer), note
 
 
