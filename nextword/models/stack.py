@@ -172,7 +172,7 @@ class Stack(nn.Module):
             seen_BTS = seen_BTS | (distance_BTS == 0) if limited or packed else seen_BTS  # padding sees itself
         if self.bias is None:
             return sight(seen_BTS, None)
-        return sight(seen_BTS, self.bias(distance_BTS, places.positions_BT if packed else keys_S[None], like))
+        return sight(seen_BTS, self.bias(distance_BTS, places.positions_BT if packed else keys_BS, like))
 
     def costs(self) -> Costs:
         """Matrices of the blocks; attention's two products for each key seen; the cache."""
