@@ -55,7 +55,7 @@ def test_the_older_config_layout_means_the_same(decoders: Any, tmp_path: Path) -
     older = {"rope_parameters": None, "rope_theta": 100.0, "partial_rotary_factor": 0.25, "rope_scaling": None}
     rope = {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.25}
     decoders.reads_alike(transformers.PhiForCausalLM(config(rope_parameters=rope)), older, tmp_path)
-    decoders.reads_alike(transformers.PhiForCausalLM(config()), {"rope_parameters": None}, tmp_path)  # half of a head turns
+    decoders.reads_alike(transformers.PhiForCausalLM(config()), {"rope_parameters": None}, tmp_path)  # half turns
 
 
 @pytest.mark.parametrize(
