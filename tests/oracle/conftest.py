@@ -86,10 +86,10 @@ class DecoderParity(Parity):
         }
 
     @torch.no_grad()
-    def check(self, theirs: Any, seed: int) -> None:
+    def check(self, theirs: Any, seed: int, time: int | None = None) -> None:
         """Logits, bytes, padded rows, pieces through the cache, and greedy text."""
         theirs, vocabulary = self.drawn(theirs, seed), theirs.config.vocab_size
-        ids_BT = self.ids(vocabulary, 2, 1 + seed % LENGTH, seed)
+        ids_BT = self.ids(vocabulary, 2, time or 1 + seed % LENGTH, seed)
         wanted_BTV = theirs(ids_BT).logits
         self.round_trip(theirs, lambda ours: self.same(self.logits_BTV(ours, Batch(ids_BT)), wanted_BTV))
         ours = self.ours_of(theirs)
@@ -135,6 +135,14 @@ class DecoderParity(Parity):
         ids_BT = torch.arange(40).view(2, 20)
         self.same(self.logits_BTV(model, Batch(ids_BT)), theirs(ids_BT).logits)
         return theirs
+
+    def reads_alike(self, theirs: Any, change: dict[str, Any], folder: Path) -> None:
+        """Theirs with another config.json (None: without the key) is described as before."""
+        theirs.save_pretrained(folder)
+        wanted, file = load_model(folder), folder / "config.json"
+        tree = json.loads(file.read_text()) | change
+        file.write_text(json.dumps({key: value for key, value in tree.items() if value is not None}))
+        assert load_model(folder).settings == wanted.settings
 
     def refused(self, theirs: Any, change: dict[str, Any], said: str, folder: Path) -> None:
         """Theirs with another config.json is refused with these words."""

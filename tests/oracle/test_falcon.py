@@ -1,12 +1,11 @@
 """Our Falcon is transformers', both generations and the ALiBi variant: random tiny configs, every tensor drawn anew."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from nextword.models.settings import ModelSettings
 
 transformers = pytest.importorskip("transformers")
 LENGTH = 16
@@ -43,23 +42,25 @@ def configs(draw: st.DrawFn) -> Any:
 
 @given(configs(), st.integers(0, 1000), st.integers(1, 2 * LENGTH))
 @settings(max_examples=16, deadline=None)
-def test_same_logits_and_same_bytes(parity: Any, config: Any, seed: int, time: int) -> None:
-    parity.same_numbers_and_bytes(transformers.FalconForCausalLM(config), seed, time)
+def test_same_numbers_texts_and_bytes(decoders: Any, config: Any, seed: int, time: int) -> None:
+    decoders.check(transformers.FalconForCausalLM(config), seed, time)
 
 
-def test_alibi_is_rounded_as_theirs_in_long_texts(parity: Any) -> None:
+def test_alibi_is_rounded_as_theirs_in_long_texts(decoders: Any) -> None:
     theirs = transformers.FalconForCausalLM(config(hidden_size=32, num_attention_heads=16, num_hidden_layers=1, **RW))
-    parity.same_numbers_and_bytes(theirs, 1, 300)
+    decoders.check(theirs, 1, 300)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_texts_and_padded_rows_are_the_same(parity: Any, kind: str) -> None:
-    parity.texts_and_rows(transformers.FalconForCausalLM(config(**KINDS[kind])))
+def test_texts_and_padded_rows_are_the_same(decoders: Any, kind: str) -> None:
+    decoders.check(transformers.FalconForCausalLM(config(**KINDS[kind])), 15)
 
 
-def test_a_fresh_model_opens_in_transformers_and_agrees(parity: Any) -> None:
-    parity.fresh(ModelSettings(family="falcon", width=48, depth=2, heads=4, kv_heads=2, ffn_width=50, rope_base=500.0))
-    parity.fresh(ModelSettings(family="falcon", width=36, depth=1, heads=2, tied=False, norm_eps=1e-3))
+def test_a_fresh_model_opens_in_transformers_and_agrees(decoders: Any, tmp_path: Path) -> None:
+    decoders.check_fresh(
+        tmp_path, family="falcon", depth=2, kv_heads=2, rope_base=500.0
+    )
+    decoders.check_fresh(tmp_path, family="falcon", width=36, depth=1, heads=2, tied=False, norm_eps=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -75,5 +76,5 @@ def test_a_fresh_model_opens_in_transformers_and_agrees(parity: Any) -> None:
         ({"activation": "gelo"}, "did you mean 'gelu'"),
     ],
 )
-def test_what_would_change_numbers_is_refused(parity: Any, change: Any, said: str) -> None:
-    parity.refused(transformers.FalconForCausalLM(config()), change, said)
+def test_what_would_change_numbers_is_refused(decoders: Any, change: Any, said: str, tmp_path: Path) -> None:
+    decoders.refused(transformers.FalconForCausalLM(config()), change, said, tmp_path)

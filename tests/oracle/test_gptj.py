@@ -1,12 +1,11 @@
 """Our GPT-J is transformers': random tiny configs, every tensor drawn anew."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from nextword.models.settings import ModelSettings
 
 transformers = pytest.importorskip("transformers")
 LENGTH = 16
@@ -32,18 +31,18 @@ def configs(draw: st.DrawFn) -> Any:
 
 @given(configs(), st.integers(0, 1000), st.integers(1, LENGTH))
 @settings(max_examples=12, deadline=None)
-def test_same_logits_and_same_bytes(parity: Any, config: Any, seed: int, time: int) -> None:
-    parity.same_numbers_and_bytes(transformers.GPTJForCausalLM(config), seed, time)
+def test_same_numbers_texts_and_bytes(decoders: Any, config: Any, seed: int, time: int) -> None:
+    decoders.check(transformers.GPTJForCausalLM(config), seed, time)
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_texts_and_padded_rows_are_the_same(parity: Any, tied: bool) -> None:
-    parity.texts_and_rows(transformers.GPTJForCausalLM(config(tie_word_embeddings=tied)))
+def test_texts_and_padded_rows_are_the_same(decoders: Any, tied: bool) -> None:
+    decoders.check(transformers.GPTJForCausalLM(config(tie_word_embeddings=tied)), 15)
 
 
-def test_a_fresh_model_opens_in_transformers_and_agrees(parity: Any) -> None:
-    parity.fresh(ModelSettings(family="gptj", width=48, depth=2, heads=2, ffn_width=50))
-    parity.fresh(ModelSettings(family="gptj", width=36, depth=1, heads=2, tied=True, norm_eps=1e-3))
+def test_a_fresh_model_opens_in_transformers_and_agrees(decoders: Any, tmp_path: Path) -> None:
+    decoders.check_fresh(tmp_path, family="gptj", width=48, depth=2, heads=2, ffn_width=50)
+    decoders.check_fresh(tmp_path, family="gptj", width=36, depth=1, heads=2, tied=True, norm_eps=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -56,5 +55,5 @@ def test_a_fresh_model_opens_in_transformers_and_agrees(parity: Any) -> None:
         ({"n_head": 5}, "n_head 5 must divide n_embd 24"),
     ],
 )
-def test_what_would_change_numbers_is_refused(parity: Any, change: Any, said: str) -> None:
-    parity.refused(transformers.GPTJForCausalLM(config()), change, said)
+def test_what_would_change_numbers_is_refused(decoders: Any, change: Any, said: str, tmp_path: Path) -> None:
+    decoders.refused(transformers.GPTJForCausalLM(config()), change, said, tmp_path)

@@ -1,5 +1,6 @@
 """Our OPT is transformers': random tiny configs, every tensor drawn anew."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextword.models.base import Batch
-from nextword.models.settings import ModelSettings
 
 transformers = pytest.importorskip("transformers")
 LENGTH = 16
@@ -38,13 +38,13 @@ def configs(draw: st.DrawFn) -> Any:
 
 @given(configs(), st.integers(0, 1000), st.integers(1, LENGTH))
 @settings(max_examples=16, deadline=None)
-def test_same_logits_and_same_bytes(parity: Any, config: Any, seed: int, time: int) -> None:
-    parity.same_numbers_and_bytes(transformers.OPTForCausalLM(config), seed, time)
+def test_same_numbers_texts_and_bytes(decoders: Any, config: Any, seed: int, time: int) -> None:
+    decoders.check(transformers.OPTForCausalLM(config), seed, time)
 
 
 @pytest.mark.parametrize("fields", [{}, SMALL])
-def test_texts_and_padded_rows_are_the_same(parity: Any, fields: Any) -> None:
-    parity.texts_and_rows(transformers.OPTForCausalLM(config(**fields)))
+def test_texts_and_padded_rows_are_the_same(decoders: Any, fields: Any) -> None:
+    decoders.check(transformers.OPTForCausalLM(config(**fields)), 15)
 
 
 def test_losses_go_through_the_matrix_before_the_output(parity: Any) -> None:
@@ -55,8 +55,8 @@ def test_losses_go_through_the_matrix_before_the_output(parity: Any) -> None:
     parity.same(found, wanted.gather(-1, ids_BT[..., None])[..., 0])
 
 
-def test_a_fresh_model_opens_in_transformers_and_agrees(parity: Any) -> None:
-    parity.fresh(ModelSettings(family="opt", width=48, depth=2, heads=2, ffn_width=50, max_length=20))
+def test_a_fresh_model_opens_in_transformers_and_agrees(decoders: Any, tmp_path: Path) -> None:
+    decoders.check_fresh(tmp_path, family="opt", width=48, depth=2, heads=2, ffn_width=50, max_length=20)
 
 
 @pytest.mark.parametrize(
@@ -69,5 +69,5 @@ def test_a_fresh_model_opens_in_transformers_and_agrees(parity: Any) -> None:
         ({"_remove_final_layer_norm": True}, "holds 'model.decoder.final_layer_norm.bias'"),
     ],
 )
-def test_what_would_change_numbers_is_refused(parity: Any, change: Any, said: str) -> None:
-    parity.refused(transformers.OPTForCausalLM(config()), change, said)
+def test_what_would_change_numbers_is_refused(decoders: Any, change: Any, said: str, tmp_path: Path) -> None:
+    decoders.refused(transformers.OPTForCausalLM(config()), change, said, tmp_path)

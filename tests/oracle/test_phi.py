@@ -1,12 +1,11 @@
 """Our Phi is transformers': random tiny configs, every tensor drawn anew."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from nextword.models.settings import ModelSettings
 
 transformers = pytest.importorskip("transformers")
 LENGTH = 16
@@ -38,25 +37,25 @@ def configs(draw: st.DrawFn) -> Any:
 
 @given(configs(), st.integers(0, 1000), st.integers(1, 2 * LENGTH))
 @settings(max_examples=12, deadline=None)
-def test_same_logits_and_same_bytes(parity: Any, config: Any, seed: int, time: int) -> None:
-    parity.same_numbers_and_bytes(transformers.PhiForCausalLM(config), seed, time)
+def test_same_numbers_texts_and_bytes(decoders: Any, config: Any, seed: int, time: int) -> None:
+    decoders.check(transformers.PhiForCausalLM(config), seed, time)
 
 
 @pytest.mark.parametrize("fields", [{}, {"qk_layernorm": True, "num_key_value_heads": 2}])
-def test_texts_and_padded_rows_are_the_same(parity: Any, fields: Any) -> None:
-    parity.texts_and_rows(transformers.PhiForCausalLM(config(**fields)))
+def test_texts_and_padded_rows_are_the_same(decoders: Any, fields: Any) -> None:
+    decoders.check(transformers.PhiForCausalLM(config(**fields)), 15)
 
 
-def test_a_fresh_model_opens_in_transformers_and_agrees(parity: Any) -> None:
-    parity.fresh(ModelSettings(family="phi", width=48, depth=2, heads=2, kv_heads=1, ffn_width=50, rope_base=500.0))
-    parity.fresh(ModelSettings(family="phi", width=36, depth=1, heads=2, tied=True, norm_eps=1e-3))
+def test_a_fresh_model_opens_in_transformers_and_agrees(decoders: Any, tmp_path: Path) -> None:
+    decoders.check_fresh(tmp_path, family="phi", width=48, depth=2, heads=2, kv_heads=1, ffn_width=50, rope_base=500.0)
+    decoders.check_fresh(tmp_path, family="phi", width=36, depth=1, heads=2, tied=True, norm_eps=1e-3)
 
 
-def test_the_older_config_layout_means_the_same(parity: Any) -> None:
+def test_the_older_config_layout_means_the_same(decoders: Any, tmp_path: Path) -> None:
     older = {"rope_parameters": None, "rope_theta": 100.0, "partial_rotary_factor": 0.25, "rope_scaling": None}
     rope = {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.25}
-    parity.reads_alike(transformers.PhiForCausalLM(config(rope_parameters=rope)), older)
-    parity.reads_alike(transformers.PhiForCausalLM(config()), {"rope_parameters": None})  # half of a head turns
+    decoders.reads_alike(transformers.PhiForCausalLM(config(rope_parameters=rope)), older, tmp_path)
+    decoders.reads_alike(transformers.PhiForCausalLM(config()), {"rope_parameters": None}, tmp_path)  # half turns
 
 
 @pytest.mark.parametrize(
@@ -68,5 +67,5 @@ def test_the_older_config_layout_means_the_same(parity: Any) -> None:
         ({"num_attention_heads": 5}, "num_attention_heads 5 must divide hidden_size 32"),
     ],
 )
-def test_what_would_change_numbers_is_refused(parity: Any, change: Any, said: str) -> None:
-    parity.refused(transformers.PhiForCausalLM(config()), change, said)
+def test_what_would_change_numbers_is_refused(decoders: Any, change: Any, said: str, tmp_path: Path) -> None:
+    decoders.refused(transformers.PhiForCausalLM(config()), change, said, tmp_path)
