@@ -1,10 +1,10 @@
 """ModernBERT: an encoder built as today's decoders are, with most layers seeing only what is near.
 
 Warner et al., "Smarter, Better, Faster, Longer: A Modern Bidirectional Encoder" (2024). Norm before each part (the
-first layer's is the embedding's), rotary positions, gated feed-forwards whose two wide matrices are one in files, as are
-queries, keys and values; hardly a bias. Layers named "sliding_attention" see local_attention/2 places to either side
-and have rotary angles of their own. Read and written as transformers' `ModernBertForMaskedLM` and its classes for other
-tasks do.
+first layer's is the embedding's), rotary positions, gated feed-forwards whose two wide matrices are one in files, as
+are queries, keys and values; hardly a bias. Layers named "sliding_attention" see local_attention/2 places to either
+side and have rotary angles of their own. Read and written as transformers' `ModernBertForMaskedLM` and its classes
+for other tasks do.
 """
 
 from collections.abc import Iterable, Mapping
