@@ -6,7 +6,7 @@
 
 K and Q are projections of one table of vectors for relative distances, which all layers share; each layer has matrices
 of its own for it, or uses those of its queries and keys. Near distances have a bucket each, far ones share buckets
-whose widths grow by a logarithm, up to a farthest. (He et al., "DeBERTa", 2021; both sharings: version 2.)
+whose widths grow by a logarithm, up to a farthest. (He et al., "DeBERTa", 2021; matrices shared and buckets: v2.)
 """
 
 import math

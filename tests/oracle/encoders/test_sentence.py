@@ -68,7 +68,7 @@ def test_as_the_folder_says(body: Any, modes: list[str], normalise: bool, tmp_pa
     lm = nw.load(place)
     rows = [lm.tokenizer.encode(text)[: READ - 2] for text in TEXTS]
     rows = [[lm.tokenizer.cls_id, *row, lm.tokenizer.sep_id] for row in rows]
-    assert [len(row) for row in rows] == [8, 4, READ]
+    assert min(map(len, rows)) < max(map(len, rows)) == READ  # one is short, one is cut
     wanted = torch.stack([torch.cat([by_hand(theirs, row, mode) for mode in modes]) for row in rows])
     wanted = wanted / wanted.norm(dim=1, keepdim=True) if normalise else wanted
     torch.testing.assert_close(lm.embed(TEXTS), wanted, rtol=1e-4, atol=1e-5)
