@@ -57,9 +57,7 @@ def test_texts_and_padded_rows_are_the_same(decoders: Any, kind: str) -> None:
 
 
 def test_a_fresh_model_opens_in_transformers_and_agrees(decoders: Any, tmp_path: Path) -> None:
-    decoders.check_fresh(
-        tmp_path, family="falcon", depth=2, kv_heads=2, rope_base=500.0
-    )
+    decoders.check_fresh(tmp_path, family="falcon", depth=2, kv_heads=2, rope_base=500.0)
     decoders.check_fresh(tmp_path, family="falcon", width=36, depth=1, heads=2, tied=False, norm_eps=1e-3)
 
 
