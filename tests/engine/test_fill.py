@@ -180,7 +180,7 @@ def test_vectors_of_every_kind(family: str, tiny: Callable[[str], Path]) -> None
     else:
         with pytest.raises(SettingsError, match=r"'cls' takes the vector of \[CLS\], which this"):
             lm.embed("A", pooling="cls")
-    with pytest.raises(SettingsError, match="pooling must be one of mean, cls, last, received 'max'"):
-        lm.embed("A", pooling="max")
+    with pytest.raises(SettingsError, match="pooling must be one of .*mean.*, received 'sum'"):
+        lm.embed("A", pooling="sum")
     with pytest.raises(SettingsError, match="an empty text has no embedding"):
         lm.states("")

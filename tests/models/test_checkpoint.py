@@ -116,7 +116,7 @@ def test_large_finite_weights_are_not_taken_for_infinite(folder: Path) -> None:
         (lambda c: c.update(num_key_value_heads=3), "must be a multiple of num_key_value_heads 3"),
         (lambda c: c.update(hidden_act="sile"), "did you mean 'silu'"),
         (lambda c: c.update(model_type="mystery"), "model_type is 'mystery', which nextword does not read; it reads"),
-        (lambda c: c.update(rope_parameters={"rope_type": "shortrope"}), "rope_type 'longrope' is not among"),
+        (lambda c: c.update(rope_parameters={"rope_type": "shortrope"}), "rope_type 'shortrope' is not among"),
         (lambda c: c.update(rope_parameters={"rope_type": "linear"}), "'linear' needs a number 'factor'"),
         (lambda c: c.update(rope_parameters={"rope_type": "linear", "factor": 2, "beta": 1}), "'beta' is unknown to"),
         (lambda c: c.update(num_hidden_layers=3), "lacks 'model.layers.2.input_layernorm.weight'.* and 6 more"),

@@ -16,8 +16,9 @@ def subject(tiny: Callable[[str], Path], tmp_path: Path) -> Callable[..., Subjec
     """`subject(family)` puts a tiny model of that family on trial; `folder` another one."""
 
     def make(family: str = "llama", folder: Path | None = None) -> Subject:
-        model, tokenizer, place = load(folder or tiny(family), dtype=torch.float32)
-        tokens, _ = read_text((document.text for document in documents(count=20)), tokenizer, model.vocab_size)
-        return Subject(model, tokenizer, place, tmp_path / "scratch", tokens)
+        found = load(folder or tiny(family), dtype=torch.float32)
+        texts = (document.text for document in documents(count=20))
+        tokens, _ = read_text(texts, found.tokenizer, found.model.vocab_size)
+        return Subject(found.model, found.tokenizer, found.folder, tmp_path / "scratch", tokens)
 
     return make

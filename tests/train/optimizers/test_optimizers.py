@@ -58,7 +58,7 @@ def test_8_bits_lose_little(pretrain: Pretrain, tmp_path: Path) -> None:
 
 OTHER = {"betas": (0.8, 0.9), "eps": 1e-6, "weight_decay": 0.2, "cautious_decay": True, "sparse_tables": True,
          "muon_rate": 0.1, "muon_momentum": 0.9, "muon_scale": "shape", "muon_steps": 4, "muon_every": 2,
-         "muon_normalised": True}  # fmt: skip
+         "muon_normalised": True, "table_rate": 0.1}  # fmt: skip
 
 
 @pytest.mark.parametrize("optimizer", names(PACKAGE))
