@@ -121,16 +121,22 @@ class Chat:
         marked = self._render(conversation, [MARK.format(place) for place in range(len(messages))], False)
         parts = re.split(MARK.format(r"(\d+)"), marked)
         frames, order = parts[::2], [int(place) for place in parts[1::2]]
+        if max(order, default=0) >= len(messages):
+            raise DataError(f"{self.where} writes the marks {MARK[0]!r} and {MARK[-1]!r}, which are kept for this use")
         lost = [place for place, message in enumerate(messages) if message.is_trained and order.count(place) != 1]
         if lost:
             raise DataError(
                 f"{self.where} writes message {lost[0] + 1} ({messages[lost[0]].role}) {order.count(lost[0])} times: "
                 "it cannot be told which tokens to train: mend the template, or leave the message out"
             )
-        for change in (str, str.strip):  # many templates trim
-            contents = [change(messages[place].content) for place in order]
-            if text == "".join(part for pair in zip(frames, [*contents, ""], strict=True) for part in pair):
-                return self._lay_out(frames, order, contents, conversation)
+        contents: list[str] = []
+        place = len(frames[0])
+        for number, frame in zip(order, frames[1:], strict=True):
+            whole = messages[number].content
+            contents.append(whole if text.startswith(whole + frame, place) else whole.strip())  # many templates trim
+            place += len(contents[-1]) + len(frame)
+        if text == "".join(part for pair in zip(frames, [*contents, ""], strict=True) for part in pair):
+            return self._lay_out(frames, order, contents, conversation)
         raise DataError(
             f"{self.where} changes the messages while it writes them, so it cannot be told which tokens to train: use "
             "a template that writes contents as they are"
@@ -159,9 +165,9 @@ class Chat:
         """Id, start and end of each token; control tokens where the frame has them, everything else as text."""
         found: list[tuple[int, int, int]] = []
         place = 0
-        signs = re.compile("|".join(map(re.escape, self.control))) if self.control else None
+        signs = re.compile("|".join(map(re.escape, self.control)) or r"(?!)")  # without signs: what never matches
         for start, end in _joined_frames(spans):
-            for match in signs.finditer(text, start, end) if signs else ():
+            for match in signs.finditer(text, start, end):
                 found += self._plain(text, place, match.start())
                 found.append((self.tokenizer.inner.token_to_id(match[0]), match.start(), match.end()))
                 place = match.end()

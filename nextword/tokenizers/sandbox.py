@@ -59,7 +59,7 @@ def bounded(parts: Iterable[Any]) -> str:
 class _Generator(CodeGenerator):
     """Jinja's compiler, with `a ~ b` bounded too."""
 
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         self.write("environment.concat((")
         for part in node.nodes:
             self.visit(part, frame)
@@ -70,7 +70,7 @@ class _Generator(CodeGenerator):
 class _Generation(Extension):
     """{% generation %} ... {% endgeneration %}: transformers' mark of what is trained; its content is kept."""
 
-    tags = {"generation"}  # noqa: RUF012 - Jinja's interface
+    tags = {"generation"}
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
@@ -114,8 +114,8 @@ def compiled(source: str, where: str) -> Callable[..., str]:
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols], loader=None)
     for name in FILTERS_LEFT_OUT:
         environment.filters.pop(name, None)
-    environment.filters |= {"tojson": _as_json, "join": _joined, "replace": _replaced}
-    environment.globals |= {"raise_exception": _raise, "strftime_now": lambda form: datetime.now().strftime(form)}
+    environment.filters.update({"tojson": _as_json, "join": _joined, "replace": _replaced})
+    environment.globals.update({"raise_exception": _raise, "strftime_now": lambda form: datetime.now().strftime(form)})
     environment.globals.pop("lipsum", None)
     try:
         template = environment.from_string(source)
@@ -124,12 +124,11 @@ def compiled(source: str, where: str) -> Callable[..., str]:
 
     def render(**values: Any) -> str:
         try:
-            with_limit = _within(LONGEST_SECONDS, lambda: template.render(**values))
+            return _within(LONGEST_SECONDS, lambda: template.render(**values))
         except (Refused, jinja2.TemplateError, RecursionError, MemoryError) as error:
             raise DataError(f"{where} refuses this conversation or may not run: {_line(error)}") from None
         except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, LookupError) as error:
             raise DataError(f"{where} fails on this conversation: {type(error).__name__}: {_line(error)}") from None
-        return with_limit
 
     return render
 

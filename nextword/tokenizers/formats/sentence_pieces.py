@@ -22,6 +22,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 from nextword.core.errors import DataError
 from nextword.tokenizers.formats import ranks
 from nextword.tokenizers.found import (
+    CONFIG,
     Found,
     added_tokens,
     check_merges,
@@ -152,13 +153,25 @@ def read(folder: Path, config: Mapping[str, Any]) -> Found:
     inner = tokenizers.Tokenizer(_bpe(path, proto, owner) if proto.model_type == BPE else _unigram(proto))
     _dress(inner, proto)
     control = [piece for piece, _, kind in proto.pieces if kind == CONTROL]
-    inner.add_special_tokens([token for token in added_tokens(folder, config) if token not in owner])
+    _add(inner, folder, added_tokens(folder, config))
     mark_special(inner, [*control, roles.get("unk", "<unk>"), *special_names(config)])
     begin = roles.get("bos") if name in BEGIN | SHIFTED else None
     end = roles.get("eos") if name in T5 | SHIFTED else None
     if begin or end:
         frame(inner, begin, end)
     return Found(inner, roles)
+
+
+def _add(inner: tokenizers.Tokenizer, folder: Path, added: Mapping[str, int]) -> None:
+    """Puts tokens behind the pieces; DataError where their ids are not those that the folder gives them."""
+    for token, number in sorted(added.items(), key=lambda item: item[1]):
+        if inner.token_to_id(token) is None:
+            inner.add_special_tokens([token])
+        if inner.token_to_id(token) != number:
+            raise DataError(
+                f"{folder / CONFIG} gives {token!r} the id {number}, but in the vocabulary it has "
+                f"{inner.token_to_id(token)}: the two files do not belong together"
+            )
 
 
 def _check(path: Path, proto: Proto, name: str) -> None:
