@@ -17,3 +17,24 @@ class Document:
     source: str
     url: str | None = None
     meta: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; trained: whether a model learns to write it (None: if it is the assistant's)."""
+
+    role: str
+    content: str
+    trained: bool | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a model learns to write it."""
+        return self.role == "assistant" if self.trained is None else self.trained
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages in turn, as a chat model reads and writes them."""
+
+    messages: tuple[Message, ...]

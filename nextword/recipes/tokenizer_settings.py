@@ -46,7 +46,8 @@ class ShowTokenizer:
     EXAMPLES: ClassVar[str] = (
         '  nextword tokenizer show tokenizer "The cat sat on the mat."\n'
         "  nextword tokenizer show runs/demo/model --file my.txt\n"
-        '  nextword tokenizer show tokenizer "naïve 🙂" --json'
+        '  nextword tokenizer show tokenizer "naïve 🙂" --json\n'
+        "  nextword tokenizer show runs/demo/model --chat talk.json"
     )
 
     tokenizer: Path
@@ -56,5 +57,7 @@ class ShowTokenizer:
     _: KW_ONLY
     file: Path | None = None
     "Read the text from this file instead."
+    chat: Path | None = None
+    "Show this conversation, a JSON list of messages with role and content, in the chat template."
     json: bool = False
     "Print everything as JSON."

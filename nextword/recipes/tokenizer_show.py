@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.core.errors import DataError
+from nextword.recipes import tokenizer_chat
 from nextword.recipes.tokenizer_settings import ShowTokenizer
 from nextword.tokenizers.base import Tokenizer
 
@@ -34,6 +35,11 @@ class Shown:
 
 def main(settings: ShowTokenizer) -> None:
     """Prints the tokens, a table of them, and bytes and characters per token."""
+    if settings.chat is not None:
+        if settings.text is not None or settings.file is not None:
+            raise DataError("give a text, --file or --chat, not both")
+        tokenizer_chat.show(settings.tokenizer, settings.chat, settings.json)
+        return
     tokenizer = Tokenizer.load(settings.tokenizer)
     text = read_text(settings)
     if not text:

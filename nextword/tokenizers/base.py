@@ -29,12 +29,21 @@ class Tokenizer:
 
     inner: the tokenizer of the `tokenizers` library. kind: "bpe", "wordpiece", ... bos_id, eos_id, pad_id, unk_id: the
     ids of the control tokens, None where there is none; cls_id, sep_id, mask_id: those of BERT, whose texts begin with
-    cls and end with sep. lossless: decode(encode(text)) == text for every text.
+    cls and end with sep. lossless: decode(encode(text)) == text for every text. begins, ends: what its folder says
+    that its model's texts begin and end with; `framed` puts them there.
     """
 
-    def __init__(self, inner: tokenizers.Tokenizer, kind: str, lossless: bool, roles: Mapping[str, int | None]) -> None:
+    def __init__(
+        self,
+        inner: tokenizers.Tokenizer,
+        kind: str,
+        lossless: bool,
+        roles: Mapping[str, int | None],
+        frame: tuple[tuple[int, ...], tuple[int, ...]] = ((), ()),
+    ) -> None:
         self.inner, self.kind, self.lossless = inner, kind, lossless
         self.inner.encode_special_tokens = True  # control tokens in a text are text
+        self.begins, self.ends = frame
         self.pad_id, self.unk_id, self.mask_id = roles.get("pad"), roles.get("unk"), roles.get("mask")
         self.cls_id, self.sep_id = roles.get("cls"), roles.get("sep")
         bos, eos = roles.get("bos"), roles.get("eos")
@@ -42,9 +51,9 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path | str) -> "Tokenizer":
-        """The tokenizer in a folder with tokenizer.json (ours, a model's, or any from Hugging Face)."""
+        """The tokenizer in a folder, ours or any model's: tokenizer.json, or the files that were before it."""
         found = files.read(Path(folder))
-        return cls(found.inner, found.kind, found.lossless, found.roles)
+        return cls(found.inner, found.kind, found.lossless, found.roles, (found.begins, found.ends))
 
     def save(self, folder: Path | str) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which Hugging Face's AutoTokenizer opens."""
@@ -52,7 +61,9 @@ class Tokenizer:
         ids |= {"cls": self.cls_id, "sep": self.sep_id, "mask": self.mask_id}
         roles = {role: None if number is None else self.token(number) for role, number in ids.items()}
         ours = {"kind": self.kind, "lossless": "any text" if self.lossless else "no"}
-        files.write(Path(folder), self.inner, roles, ours)
+        sides = {"bos": (self.begins, self.bos_id), "eos": (self.ends, self.eos_id)}
+        added = {f"add_{side}_token": True for side, (given, number) in sides.items() if given and given == (number,)}
+        files.write(Path(folder), self.inner, roles, ours, added)
 
     @cached_property
     def vocab_size(self) -> int:
@@ -118,6 +129,12 @@ class Tokenizer:
                 check_unicode(text)
             raise
         return [encoding.ids for encoding in found]
+
+    def framed(self, ids: Sequence[int]) -> list[int]:
+        """`ids` with what a text of this model begins and ends with; what is there already is not put there twice."""
+        begins = () if tuple(ids[: len(self.begins)]) == self.begins else self.begins
+        ends = () if self.ends and tuple(ids[-len(self.ends) :]) == self.ends else self.ends
+        return [*begins, *ids, *ends]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`; control tokens are left out, an incomplete character becomes U+FFFD."""
