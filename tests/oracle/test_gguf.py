@@ -42,8 +42,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+TEXT = ["Once upon a time there was a cat.", "The cat sat on the mat, and the dog sat too.", "I'll go"]
+
+
 def tokenizer() -> Any:
-    return train(TokenizerSettings(vocab_size=300, min_frequency=1), iter(["The cat sat on the mat.", "I'll go"]))
+    return train(TokenizerSettings(vocab_size=280, min_frequency=1), iter(TEXT))
 
 
 @torch.no_grad()
@@ -87,8 +90,10 @@ def test_transformers_reads_what_we_write(name: str, tmp_path: Path) -> None:
     try:
         config = transformers.AutoConfig.from_pretrained(tmp_path, gguf_file="m.gguf")
         read = type(theirs).from_pretrained(tmp_path, gguf_file="m.gguf", config=config, dtype=torch.float32)
-    except (ImportError, NotImplementedError) as error:
-        pytest.skip(f"transformers cannot read this: {error}")
+    except ValueError as error:
+        if "not supported" not in str(error):
+            raise
+        pytest.skip(f"transformers does not read this: {error}")
     with torch.no_grad():
         found, wanted = read(IDS_BT).logits, theirs(IDS_BT).logits
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()

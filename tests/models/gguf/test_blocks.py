@@ -45,7 +45,7 @@ def test_writing_gives_the_bytes_of_the_reference(name: str) -> None:
     written = to_bytes(torch.from_numpy(x), kind)
     assert written == wanted
     back = to_tensor(written, kind, x.shape).float().numpy()
-    steps = {"f32": 0, "f16": 2**-11, "bf16": 2**-8, "q8_0": 0.51 / 127, "q4_0": 1.01 / 8}
+    steps = {"f32": 0, "f16": 2**-11, "bf16": 2**-8, "q8_0": 0.57 / 127, "q4_0": 1.01 / 8}
     largest = np.abs(x).reshape(-1, 32).max(axis=1).repeat(32).reshape(x.shape)
     assert (np.abs(back - x) <= steps[name] * largest + 1e-7).all()
 
@@ -54,9 +54,7 @@ def test_writing_gives_the_bytes_of_the_reference(name: str) -> None:
 def test_what_was_read_is_written_with_the_same_bytes(name: str) -> None:
     kind = FORMATS[name]
     first = to_bytes(torch.randn(BLOCKS, 32, generator=torch.Generator().manual_seed(1)), kind)
-    again = to_tensor(to_bytes(to_tensor(first, kind, (BLOCKS, 32)), kind), kind, (BLOCKS, 32))
-    error = (again - to_tensor(first, kind, (BLOCKS, 32))).abs().max()
-    assert error <= 2e-3 * again.abs().max()  # the scale is rounded to fp16 once more
+    assert to_bytes(to_tensor(first, kind, (BLOCKS, 32)), kind) == first
 
 
 def test_sizes_are_those_of_the_reference() -> None:
