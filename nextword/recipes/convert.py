@@ -13,7 +13,7 @@ from nextword.core.files import atomic_folder, read_json
 from nextword.models.checkpoint import CONFIG, SHARD_BYTES, load_model, write_model
 from nextword.models.family import Storable
 from nextword.models.gguf import container
-from nextword.recipes.convert_settings import GGUF, QUANTISED, ConvertSettings, shard_bytes
+from nextword.recipes.convert_settings import GGUF, ConvertSettings, shard_bytes
 from nextword.tokenizers.base import Tokenizer
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
@@ -26,7 +26,7 @@ def main(settings: ConvertSettings) -> None:
     source, out = locate(settings.source), settings.out
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise SettingsError(f"{out} exists and is left as it is: choose another OUT, or remove it first")
-    dtype = None if settings.dtype in {None, *QUANTISED} else DTYPES[settings.dtype]
+    dtype = DTYPES.get(settings.dtype or "")  # None: as stored, to be quantised or not
     from_gguf = container.is_gguf(source)
     if not from_gguf and not source.is_dir():
         raise CheckpointError(f"{source} is neither a model folder nor a GGUF file")

@@ -156,11 +156,7 @@ def write(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
     DataError for a tokenizer that GGUF has no words for.
     """
     tree = json.loads(tokenizer.inner.to_str())
-    merges = (
-        [tuple(pair.split(" ", 1)) if isinstance(pair, str) else tuple(pair) for pair in tree["model"]["merges"]]
-        if tree["model"]["type"] == "BPE"
-        else None
-    )
+    merges = _merges(tree["model"])
     if merges is not None and tokenizer.is_byte_level:
         found = {KEY + "model": "gpt2", KEY + "pre": _pattern_of(tree)}
         own: dict[str, Any] = {KEY + "merges": [" ".join(pair) for pair in merges]}
@@ -176,6 +172,13 @@ def write(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
     roles = {KEY + ROLES[role]: number for role, number in ids.items() if number is not None}
     begins = {KEY + "add_bos_token": tokenizer.bos_id is not None, KEY + "add_eos_token": False}
     return {**found, KEY + "tokens": tokens, KEY + "token_type": types, **own, **roles, **begins}
+
+
+def _merges(model: Mapping[str, Any]) -> list[tuple[str, ...]] | None:
+    """The merges of BPE, which older files write as one text each; None for another kind of model."""
+    if model["type"] != "BPE":
+        return None
+    return [tuple(pair.split(" ", 1)) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
 
 
 def _type(tokenizer: Tokenizer, number: int) -> int:
