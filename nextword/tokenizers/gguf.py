@@ -33,6 +33,7 @@ PATTERNS: dict[str, str | None] = {  # how words are cut, by tokenizer.ggml.pre;
 }
 BEGINS_TEXTS = {"llama-bpe"}  # those of gpt2's kind whose texts begin with bos where the file does not say
 SPACE = "▁"
+LONGEST = 1000  # characters of a piece; every way to cut it is looked at, and real ones have at most about a hundred
 
 
 def read(values: Mapping[str, Any], where: str) -> Tokenizer:
@@ -103,6 +104,8 @@ def _sentencepiece(vocab: dict[str, int], types: Sequence[int], values: Mapping[
     """Every way to put a piece together from two others is a merge; the piece's score says when its turn comes."""
     scores = _numbers(values, "scores", len(vocab), 0.0, where).tolist()
     normal = {piece: number for piece, number in vocab.items() if types[number] == NORMAL}
+    if max(map(len, normal), default=0) > LONGEST:
+        raise DataError(f"{where}: the vocabulary has a piece of more than {LONGEST} characters; the file is corrupt")
     merges = []
     for piece, number in normal.items():
         for cut in range(1, len(piece)):

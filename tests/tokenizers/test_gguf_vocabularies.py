@@ -74,6 +74,7 @@ def test_what_cannot_be_said_is_refused() -> None:
 
 
 K = "tokenizer.ggml."
+LLAMA = {K + "model": "llama", K + "tokens": ["<unk>", "a", "b" * 2000], K + "token_type": np.ones(3, np.int32)}
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "kind": ({K + "model": "t5"}, "kind 't5'"),
     "no tokens": ({K + "tokens": None}, "lacks tokenizer.ggml.tokens"),
@@ -81,6 +82,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "twice": ({K + "tokens": ["a", "b", "a"]}, "'a' twice"),
     "types": ({K + "token_type": np.zeros(2, np.int32)}, "a number for each of 280 tokens"),
     "pre": ({K + "pre": "nobody"}, "pre 'nobody'"),
+    "a huge piece": (LLAMA, "more than 1000 characters"),
+    "scores": (LLAMA | {K + "scores": np.array([0, np.nan, 0], np.float32)}, "a number for each of 3 tokens"),
     "merges": ({K + "merges": ["ab"]}, "two tokens"),
     "merges of nothing": ({K + "merges": ["xyz zyx"]}, "cannot be used"),
     "no merges": ({K + "merges": None}, "lacks tokenizer.ggml.merges"),
