@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "generate": ("nextword.recipes.generate_settings:GenerateSettings", "continue a prompt, as a stream"),
     "inspect": ("nextword.recipes.inspect_settings:InspectSettings", "parameters, FLOPs and bytes of a model"),
+    "convert": ("nextword.recipes.convert_settings:ConvertSettings", "a model to GGUF, from GGUF, or to other numbers"),
     "recipes list": ("nextword.recipes.recipes_settings:ListRecipes", "the recipes that are shipped"),
     "recipes init": ("nextword.recipes.recipes_settings:InitRecipe", "copy a shipped recipe to change it"),
     "doctor": ("nextword.recipes.doctor_settings:DoctorSettings", "what this machine has, lacks, and how to mend it"),

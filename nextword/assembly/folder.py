@@ -1,8 +1,8 @@
-"""From a folder, or the name of a model on the Hugging Face hub, to a model with its tokenizer.
+"""From a folder, a GGUF file, or the name of a model on the Hugging Face hub, to a model with its tokenizer.
 
-A name is a folder if there is one; otherwise `owner/name` is looked up on the hub, which needs the `hub` extra and is
-the only thing here that uses the network. Only safetensors and JSON files are fetched (of folders within, the config
-alone: sentence-transformers' pooling), never code.
+A name is a file or folder if there is one; otherwise `owner/name` is looked up on the hub, which needs the `hub` extra
+and is the only thing here that uses the network. Only safetensors and JSON files are fetched (of folders within, the
+config alone: sentence-transformers' pooling), never code.
 """
 
 import re
@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import torch
 
+from nextword.assembly import gguf
 from nextword.assembly.sentence import Sentence, read_sentence
 from nextword.core.errors import CheckpointError, missing_extra
 from nextword.models.checkpoint import CONFIG, load_model
 from nextword.models.family import Storable
+from nextword.models.gguf.container import is_gguf
 from nextword.nn.attention import fast_bfloat16
 from nextword.tokenizers.base import Tokenizer
 
@@ -23,7 +25,7 @@ SLOW_ON_CPU = {torch.float16, torch.bfloat16}
 
 
 class Assembled(NamedTuple):
-    """A model, its tokenizer, the folder that both come from, and what that says of vectors for texts."""
+    """A model, its tokenizer, the folder or file that both come from, and what that says of vectors for texts."""
 
     model: Storable
     tokenizer: Tokenizer
@@ -32,18 +34,22 @@ class Assembled(NamedTuple):
 
 
 def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Assembled:
-    """The model and tokenizer of a folder or hub id.
+    """The model and tokenizer of a folder, a GGUF file or a hub id.
 
     dtype: what to compute in; None takes the stored type where the device is fast in it, and fp32 elsewhere. Raises
     CheckpointError when something is missing, broken, or the two do not belong together.
     """
     folder = locate(path_or_hub_id)
-    model = load_model(folder, dtype, device)
+    if is_gguf(folder):
+        model, tokenizer, _ = gguf.load(folder, dtype, device)
+    else:
+        model, tokenizer = load_model(folder, dtype, device), None
     if dtype is None and device == "cpu" and isinstance(model, torch.nn.Module):
         stored = next(model.parameters()).dtype
         if stored in SLOW_ON_CPU and not (stored == torch.bfloat16 and fast_bfloat16()):
             model.float()
-    tokenizer = Tokenizer.load(folder)
+    if tokenizer is None:
+        tokenizer = Tokenizer.load(folder)
     check_vocabulary(model, tokenizer, folder)
     return Assembled(model, tokenizer, folder, read_sentence(folder))
 

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nextword.core.errors import DataError, NextwordError, ResourceError
 
@@ -56,21 +56,27 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes `content` to `path` so that a reader sees the old file or the new one, never a part."""
-    data = content.encode() if isinstance(content, str) else content
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Gives a file to write in; when the block ends without an error it takes `path`'s place, flushed to the disk."""
     beside = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with beside.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
         sync(path.parent)
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Writes `content` to `path` so that a reader sees the old file or the new one, never a part."""
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, tree: Any) -> None:

@@ -33,15 +33,22 @@ def load_model(folder: Path | str, dtype: torch.dtype | None = None, device: str
     """
     folder = Path(folder)
     config = load_config(folder)
-    family = find(config.get("model_type"), str(folder / CONFIG))
+    find(config.get("model_type"), str(folder / CONFIG))  # before the weights are read
+    return assemble(config, dict(read_tensors(folder)), folder, dtype, device)
+
+
+def assemble(
+    config: dict[str, Any], stored: dict[str, Tensor], source: Path, dtype: torch.dtype | None, device: str
+) -> Storable:
+    """The model of a config and the tensors of its file, named as transformers names them; `source` is for errors."""
+    family = find(config.get("model_type"), str(source))
     with torch.device("meta"):
         model = family.build(config)
-    stored = dict(read_tensors(folder))
     renamed = family.older(stored)
     stored = {renamed.get(name, name): tensor for name, tensor in stored.items()}
     stored = _without_ignored(stored, family, config)
-    ours = to_ours(family.rules(config), stored, str(folder))
-    _check_shapes(ours, model.state_dict(), family, config, folder)
+    ours = to_ours(family.rules(config), stored, str(source))
+    _check_shapes(ours, model.state_dict(), family, config, source)
     dtype = dtype or _widest(stored.values())
     kept = {name: _place(tensor, dtype, device) for name, tensor in ours.items()}
     model.load_state_dict(kept, strict=True, assign=True)
@@ -77,7 +84,7 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
                     )
                 for name in sorted(held):
                     tensor = file.get_tensor(name)
-                    _check_finite(name, tensor, path)
+                    check_finite(name, tensor, path)
                     yield name, tensor
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
@@ -185,7 +192,7 @@ def _content(folder: Path) -> str:
     return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "") if found else "nothing"
 
 
-def _check_finite(name: str, tensor: Tensor, path: Path) -> None:
+def check_finite(name: str, tensor: Tensor, path: Path) -> None:
     """One sum tells, at the speed of reading, unless it overflows: then every number is looked at."""
     if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float32)):
         broken = int((~torch.isfinite(tensor)).sum())

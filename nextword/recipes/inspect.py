@@ -15,6 +15,8 @@ from nextword.core.files import read_json
 from nextword.models.checkpoint import load_config
 from nextword.models.count import FLOAT_BYTES, Count, count, describe
 from nextword.models.family import note_of
+from nextword.models.gguf import container
+from nextword.models.gguf.model import config_of
 from nextword.recipes.inspect_settings import InspectSettings
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -46,9 +48,11 @@ def following(kind: str, model: str) -> str:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The config of a model folder, or of a config.json that stands alone."""
+    """The config of a model folder, of a GGUF file, or of a config.json that stands alone."""
     if not path.is_file():
         return load_config(path)
+    if container.is_gguf(path):
+        return config_of(container.read(path))
     config = read_json(path, CheckpointError)
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} must hold a JSON object, received {type(config).__name__}")

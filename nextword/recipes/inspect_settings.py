@@ -20,7 +20,7 @@ class InspectSettings:
     )
 
     model: str
-    "A model folder, a config.json, or a Hugging Face id (needs the hub extra; only its config.json is fetched)."
+    "A model folder, a .gguf file, a config.json, or a Hugging Face id (hub extra; only its config.json is fetched)."
     _: KW_ONLY
     length: int | None = None
     "Length in tokens of the texts whose cost is counted; the model's longest if left out."
