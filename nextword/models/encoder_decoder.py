@@ -17,17 +17,20 @@ from nextword.core.errors import SettingsError
 from nextword.models.base import Batch, Output, refuse, refuse_packed
 from nextword.models.costs import Costs
 from nextword.models.scores import head_logprobs
-from nextword.models.stack import Stack, StackSettings
+from nextword.models.stack import Places, Stack, StackSettings
 from nextword.models.transformer import PARTS
 from nextword.nn.cache import KVCache, LayerCache
-from nextword.nn.embedding import EmbeddingSettings, make_embedding
+from nextword.nn.embedding import EmbeddingSettings, Entry, make_embedding
 from nextword.nn.head import Head, HeadSettings
 from nextword.nn.mask import ALL, Sight, padding
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderDecoderSettings:
-    """Both stacks, whose decoder blocks have a cross-attention, and what they share: embedding and output."""
+    """Both stacks, whose decoder blocks have a cross-attention, and what they share: embedding and output.
+
+    entry: what each half puts around the shared vectors on its own, such as positions that it learns (BART).
+    """
 
     vocab_size: int
     width: int
@@ -36,6 +39,7 @@ class EncoderDecoderSettings:
     decoder: StackSettings
     tied: bool
     embedding: EmbeddingSettings | None = None
+    entry: EmbeddingSettings | None = None
     head: HeadSettings = HeadSettings()
 
 
@@ -93,13 +97,16 @@ class EncoderDecoder(nn.Module):
     """
 
     kind: ClassVar[str] = "encoder-decoder"
-    PARTS: ClassVar[dict[str, str]] = PARTS
+    PARTS: ClassVar[dict[str, str]] = PARTS | {"entries": "embedding"}
 
     def __init__(self, settings: EncoderDecoderSettings, config: dict[str, Any]) -> None:
         super().__init__()
         self.settings, self.config = settings, config
         self.vocab_size, self.max_length = settings.vocab_size, settings.max_length
         self.embedding = make_embedding(settings.vocab_size, settings.width, settings.embedding)
+        self.entries = nn.ModuleDict()
+        if settings.entry is not None:
+            self.entries.update({half: Entry(settings.width, settings.entry) for half in ("encoder", "decoder")})
         self.encoder, self.decoder = Stack(settings.encoder), Stack(settings.decoder)
         self.head = Head(settings.head, settings.width, settings.vocab_size, settings.tied)
 
@@ -112,11 +119,16 @@ class EncoderDecoder(nn.Module):
         """Empty caches for `rows` texts of up to `length` tokens, and no source."""
         return EncoderDecoderState(self.decoder.empty(rows, length, self.embedding.weight), None)
 
+    def embed(self, half: str, batch: Batch, places: Places) -> Tensor:
+        """x_BTD, what a half of the model reads first."""
+        x_BTD = self.embedding.read(batch.ids_BT, places.positions_BT, places.longest, None)
+        return self.entries[half](x_BTD, places.positions_BT, places.longest) if self.entries else x_BTD
+
     def encode(self, source: Batch) -> Tensor:
         """hidden_BSD of a source: what the encoder makes of it."""
         refuse(source, "an encoder-decoder")
         places = self.encoder.places(source)
-        x_BSD = self.embedding.read(source.ids_BT, places.positions_BT, places.longest, None)
+        x_BSD = self.embed("encoder", source, places)
         return self.encoder.run(x_BSD, source, places)
 
     def read(self, source: Batch | None) -> Source:
@@ -138,14 +150,14 @@ class EncoderDecoder(nn.Module):
             refuse_packed(batch.source)
         source = state.source or self.read(batch.source)
         after, places = self.decoder.advance(batch, state.cache)
-        x_BTD = self.embedding.read(batch.ids_BT, places.positions_BT, places.longest, None)
+        x_BTD = self.embed("decoder", batch, places)
         asked = self.asked(source, batch)
         return Output(self.decoder.run(x_BTD, batch, places, after, asked), EncoderDecoderState(after, source))
 
     def decode(self, batch: Batch, source: Source) -> Tensor:
         """hidden_BTD of whole texts."""
         places = self.decoder.places(batch)
-        x_BTD = self.embedding.read(batch.ids_BT, places.positions_BT, places.longest, None)
+        x_BTD = self.embed("decoder", batch, places)
         return self.decoder.run(x_BTD, batch, places, sources=self.asked(source, batch))
 
     def asked(self, source: Source, batch: Batch) -> list[tuple[LayerCache, Sight]]:
@@ -168,6 +180,8 @@ class EncoderDecoder(nn.Module):
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """Draws all weights anew, see `nextword.nn.init`."""
         self.embedding.initialise(std, generator)
+        for entry in self.entries.values():
+            entry.initialise(std, generator)
         self.encoder.draw(std, generator)
         self.decoder.draw(std, generator)
         self.head.initialise(std, generator)

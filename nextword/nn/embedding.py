@@ -21,7 +21,8 @@ from nextword.nn.position.absolute import LearnedPositions, ShiftedPositions, Si
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """What is added to the tokens' vectors. positions: "learned" (max_length rows), "sinusoidal" or None.
+    """What is added to the tokens' vectors. positions: "learned" (max_length rows), "sinusoidal",
+    "sinusoidal halves" (all sines, then all cosines) or None.
 
     scale_rounded: the scale is rounded to the weights' type before it is used, as Gemma was trained. skipped: rows of
     learned positions before that of the first token, which no token uses (RoBERTa). narrow: the width of the tokens'
@@ -60,50 +61,81 @@ class Embedding(nn.Embedding):
         normal(self.weight, std, generator)
 
 
-class FullEmbedding(Embedding):
-    """Tokens with positions, types and a norm, whatever of these there is."""
+class _Around:
+    """What is put around the tokens' vectors of one width: the scale, what is added, the norm, the dropout."""
 
-    def __init__(self, vocab_size: int, width: int, settings: EmbeddingSettings) -> None:
-        stream, width = width, settings.narrow or width
-        tokens = settings.tokens or width
-        super().__init__(vocab_size, tokens)
+    def surround(self, width: int, settings: EmbeddingSettings) -> None:
+        """Makes these parts, before any other."""
         self.grow = partial(torch.mul, settings.scale) if settings.scale != 1.0 else unchanged
         if settings.scale_rounded:
             self.grow = partial(_scaled, scale=settings.scale)
         if settings.positions == "learned":
             count, skipped = settings.max_length, settings.skipped
             self.positions = ShiftedPositions(count, width, skipped) if skipped else LearnedPositions(count, width)
-        elif settings.positions == "sinusoidal":
-            self.positions = SinusoidalPositions(width)
+        elif settings.positions is not None:
+            self.positions = SinusoidalPositions(width, settings.positions == "sinusoidal halves")
         if settings.types:
             self.types = Types(settings.types, width)
         self.added = list(self.children())
         self.typed = bool(settings.types)
         self.norm = make_norm(settings.norm) if settings.norm else unchanged
         self.drop = dropout(settings.dropout)
+
+    def around(self, x_BTD: Tensor, positions_BT: Tensor, longest: int, types_BT: Tensor | None) -> Tensor:
+        """Scaled vectors with all else."""
+        for part in self.added:
+            x_BTD = x_BTD + part(positions_BT, longest, types_BT).to(x_BTD.dtype)
+        return self.drop(self.norm(x_BTD))
+
+    def draw_around(self, std: float, generator: torch.Generator) -> None:
+        """N(0, std²) for every table; the norm starts as ones."""
+        for part in self.added:
+            part.initialise(std, generator)
+        if isinstance(self.norm, nn.Module):
+            self.norm.initialise()
+
+
+class FullEmbedding(_Around, Embedding):
+    """Tokens with positions, types and a norm, whatever of these there is."""
+
+    def __init__(self, vocab_size: int, width: int, settings: EmbeddingSettings) -> None:
+        stream, width = width, settings.narrow or width
+        tokens = settings.tokens or width
+        super().__init__(vocab_size, tokens)
+        self.surround(width, settings)
         self.lift = unchanged if settings.tokens is None else nn.Linear(tokens, width, bias=False)
         self.widen = unchanged if settings.narrow is None else nn.Linear(width, stream)
         self.multiplied = sum(x.weight.numel() for x in (self.lift, self.widen) if isinstance(x, nn.Linear))
 
     def read(self, ids_BT: Tensor, positions_BT: Tensor, longest: int, types_BT: Tensor | None) -> Tensor:
         """As Embedding's."""
-        x_BTD = self.lift(self.grow(self(ids_BT)))
-        for part in self.added:
-            x_BTD = x_BTD + part(positions_BT, longest, types_BT).to(x_BTD.dtype)
-        return self.widen(self.drop(self.norm(x_BTD)))
+        return self.widen(self.around(self.lift(self.grow(self(ids_BT))), positions_BT, longest, types_BT))
 
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """N(0, std²) for every table; the norm starts as ones."""
         super().initialise(std, generator)
-        for part in self.added:
-            part.initialise(std, generator)
-        if isinstance(self.norm, nn.Module):
-            self.norm.initialise()
+        self.draw_around(std, generator)
         if isinstance(self.lift, nn.Linear):
             normal(self.lift.weight, std, generator)
         if isinstance(self.widen, nn.Linear):
             normal(self.widen.weight, std, generator)
             zeros(self.widen.bias)
+
+
+class Entry(_Around, nn.Module):
+    """What one half of a model puts around vectors of tokens that both halves share."""
+
+    def __init__(self, width: int, settings: EmbeddingSettings) -> None:
+        super().__init__()
+        self.surround(width, settings)
+
+    def forward(self, x_BTD: Tensor, positions_BT: Tensor, longest: int) -> Tensor:
+        """x_BTD out of the tokens' own vectors."""
+        return self.around(self.grow(x_BTD), positions_BT, longest, None)
+
+    def initialise(self, std: float, generator: torch.Generator) -> None:
+        """N(0, std²) for every table; the norm starts as ones."""
+        self.draw_around(std, generator)
 
 
 class Types(nn.Module):
