@@ -13,6 +13,7 @@ from nextword.text.settings import SplitSettings, TextSettings
 from nextword.text.split import Split, split
 from nextword.tokenizers import files
 from nextword.tokenizers.base import Tokenizer
+from nextword.tokenizers.found import CONFIG
 from nextword.tokenizers.kind import find
 from nextword.tokenizers.settings import TokenizerSettings
 from nextword.tokenizers.train import train
@@ -72,6 +73,6 @@ def check_place(out: Path) -> None:
     if out.is_file():
         raise SettingsError(f"{out} is a file; --out names a folder")
     if out.is_dir():
-        foreign = sorted({path.name for path in out.iterdir()} - {files.TOKENIZER, files.CONFIG})
+        foreign = sorted({path.name for path in out.iterdir()} - {files.TOKENIZER, CONFIG})
         if foreign:
             raise SettingsError(f"{out} holds something other than a tokenizer ({foreign[0]}); choose another --out")

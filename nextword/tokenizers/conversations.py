@@ -169,7 +169,9 @@ class Chat:
         for start, end in _joined_frames(spans):
             for match in signs.finditer(text, start, end):
                 found += self._plain(text, place, match.start())
-                found.append((self.tokenizer.inner.token_to_id(match[0]), match.start(), match.end()))
+                number = self.tokenizer.inner.token_to_id(match[0])
+                assert number is not None, "control tokens are the tokenizer's own"
+                found.append((number, match.start(), match.end()))
                 place = match.end()
         return found + self._plain(text, place, len(text))
 

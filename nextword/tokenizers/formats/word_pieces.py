@@ -52,9 +52,9 @@ def read(folder: Path, config: Mapping[str, Any]) -> Found:
     )
     inner.normalizer = normalizers.BertNormalizer(
         clean_text=True,
-        handle_chinese_chars=_flag(config, "tokenize_chinese_chars", True),
+        handle_chinese_chars=bool(_flag(config, "tokenize_chinese_chars", True)),
         strip_accents=_flag(config, "strip_accents", None),
-        lowercase=_flag(config, "do_lower_case", True),
+        lowercase=bool(_flag(config, "do_lower_case", True)),
     )
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     inner.decoder = decoders.WordPiece(prefix=PREFIX)
