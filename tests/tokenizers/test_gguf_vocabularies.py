@@ -79,7 +79,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "kind": ({K + "model": "t5"}, "kind 't5'"),
     "no tokens": ({K + "tokens": None}, "lacks tokenizer.ggml.tokens"),
     "numbers for tokens": ({K + "tokens": np.zeros(3)}, "lacks tokenizer.ggml.tokens"),
-    "twice": ({K + "tokens": ["a", "b", "a"]}, "'a' twice"),
+    "twice": ({K + "tokens": ["a", "b", "a"], K + "token_type": np.ones(3, np.int32)}, "'a' twice"),
     "types": ({K + "token_type": np.zeros(2, np.int32)}, "a number for each of 280 tokens"),
     "pre": ({K + "pre": "nobody"}, "pre 'nobody'"),
     "a huge piece": (LLAMA, "more than 1000 characters"),
