@@ -1,8 +1,8 @@
 """From a folder, a GGUF file, or the name of a model on the Hugging Face hub, to a model with its tokenizer.
 
 A name is a file or folder if there is one; otherwise `owner/name` is looked up on the hub, which needs the `hub` extra
-and is the only thing here that uses the network. Only safetensors and JSON files are fetched (of folders within, the
-config alone: sentence-transformers' pooling), never code.
+and is the only thing here that uses the network. Only safetensors, JSON and vocabulary files are fetched (of folders
+within, the config alone: sentence-transformers' pooling), never code.
 """
 
 import re
@@ -22,6 +22,8 @@ from nextword.tokenizers.base import Tokenizer
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SLOW_ON_CPU = {torch.float16, torch.bfloat16}
+# of older vocabularies, and of conversation templates (merges.txt, vocab.txt, tokenizer.model, ...)
+VOCABULARIES = ("merges.txt", "vocab.txt", "*.model", "*.tiktoken", "vocab.bpe", "*.jinja")
 
 
 class Assembled(NamedTuple):
@@ -72,12 +74,12 @@ def locate(path_or_hub_id: str | Path, *, weights: bool = True) -> Path:
 
 
 def fetch(hub_id: str, *, weights: bool = True) -> Path:
-    """Downloads what a model consists of, safetensors and JSON, or finds it in the local cache; gives the folder."""
+    """Downloads what a model consists of, its vocabulary included, or finds it in the local cache; gives the folder."""
     try:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 - an extra, and only for those who ask for it
     except ImportError:
         raise missing_extra("huggingface_hub", "hub") from None
-    wanted = ["*.safetensors", "*.json"] if weights else [CONFIG]
+    wanted = ["*.safetensors", "*.json", *VOCABULARIES] if weights else [CONFIG]
     try:
         return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*.safetensors", "*/[!c]*"]))
     except (OSError, ValueError) as error:  # not found, no access, no network

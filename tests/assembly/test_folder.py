@@ -81,7 +81,7 @@ def test_a_hub_id_is_fetched_without_code(folder: Path, monkeypatch: pytest.Monk
     assert assembly.load("someone/a-model").folder == folder
     assembly.locate("someone/a-model", weights=False)
     assert asked == [
-        ("someone/a-model", ["*.safetensors", "*.json"], NESTED),
+        ("someone/a-model", ["*.safetensors", "*.json", *assembly.VOCABULARIES], NESTED),
         ("someone/a-model", ["config.json"], NESTED),
     ]
 
