@@ -11,13 +11,15 @@ that of the training loop on both sides, without imports and without scoring.
     fast         family nextword, to the peer's loss; and once more with as many steps as the peer's time allows
     characters   family llama, to the peer's loss
 
+Each round has the peer and ours in the same minutes, and gives ratios of its own; their medians are shown. Rounds are
+kept in time_to_loss.json, so that a stopped run goes on; remove the file to begin anew.
+
 `NEXTWORD_REALDATA` names the folder that has text/tinyshakespeare.txt.
 """
 
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,47 +45,47 @@ TIME, ROWS, STEPS, WARMUP, HIGH, LOW = 64, 12, 2000, 100, 1e-3, 1e-4
 ROUNDS = 3
 SCORED_AT_ONCE = 256
 RECIPES = {"fast": 6.0, "characters": 4.0}  # how many times sooner than the peer they are to reach its loss
+KEPT = Path("time_to_loss.json")
 LOWER = 0.28  # nats a character below the peer, in the peer's time
 MARGIN = 0.97  # of that time
 CLI = [sys.executable, "-m", "nextword.cli"]
 
 
 def measure() -> list[Ratio]:
-    """The peer and our recipes by turns; medians."""
+    """The peer and our recipes by turns."""
     root = os.environ.get("NEXTWORD_REALDATA")
     if root is None or not (Path(root) / TEXT).is_file():
         sys.exit(f"error: set NEXTWORD_REALDATA to a folder that has {TEXT}")
-    found: dict[str, list[tuple[float, float]]] = {}  # name -> (seconds, loss) of each round
+    rounds: list[dict[str, tuple[float, float]]] = json.loads(KEPT.read_text()) if KEPT.is_file() else []
     with tempfile.TemporaryDirectory() as name:
         tokens = prepare(Path(root) / TEXT, Path(name))
-        for number in range(ROUNDS):
-            peer = run_peer(tokens, number)
-            found.setdefault("peer", []).append(peer)
+        for number in range(len(rounds), ROUNDS):
+            found = {"peer": run_peer(tokens, number)}
             for recipe in RECIPES:
-                found.setdefault(recipe, []).append(run_ours(recipe, tokens, Path(name) / f"{recipe}{number}", number))
-            steps = round(MARGIN * steps_of("fast") * peer[0] / found["fast"][-1][0])
-            found.setdefault("long", []).append(run_ours("fast", tokens, Path(name) / f"long{number}", number, steps))
-    return rows(found)
+                found[recipe] = run_ours(recipe, tokens, Path(name) / f"{recipe}{number}", number)
+            steps = round(MARGIN * steps_of("fast") * found["peer"][0] / found["fast"][0])
+            found["long"] = run_ours("fast", tokens, Path(name) / f"long{number}", number, steps)
+            rounds.append(found)
+            KEPT.write_text(json.dumps(rounds, indent=1))
+            print(f"round {number + 1} of {ROUNDS}: {found}", file=sys.stderr, flush=True)
+    return table(rounds)
 
 
-def rows(found: dict[str, list[tuple[float, float]]]) -> list[Ratio]:
-    """The table: times to the peer's loss, and how much lower ours is in the peer's time."""
-    medians = {
-        name: tuple(statistics.median(values) for values in zip(*rounds, strict=True)) for name, rounds in found.items()
-    }
-    seconds, loss = medians["peer"]
-    table = []
+def table(rounds: list[dict[str, tuple[float, float]]]) -> list[Ratio]:
+    """Times to the peer's loss, and how much lower ours is in the peer's time; of each round's ratio the median one."""
+    rows = []
     for recipe, wanted in RECIPES.items():
-        ours, ours_loss = medians[recipe]
-        reached = "reached" if ours_loss <= loss else "NOT REACHED"
-        note = f"{reached}: loss {ours_loss:.3f}, peer {loss:.3f}"
-        table.append(
-            Ratio(f"time to the peer's loss, {recipe}", ours, seconds, "s", "GPT-2, nanoGPT's", wanted, False, note)
-        )
-    ours, ours_loss = medians["long"]
-    note = f"fast for {ours:.0f} s: {ours_loss:.3f}; peer {seconds:.0f} s: {loss:.3f}"
-    table.append(Ratio("loss below the peer's in its time", loss - ours_loss, LOWER, "nats", "wanted", 1.0, note=note))
-    return table
+        middle = sorted(rounds, key=lambda found: found["peer"][0] / found[recipe][0])[len(rounds) // 2]
+        (ours, loss), (seconds, peer_loss) = middle[recipe], middle["peer"]
+        reached = sum(found[recipe][1] <= found["peer"][1] for found in rounds)
+        note = f"loss {loss:.3f}, peer {peer_loss:.3f}; reached in {reached} of {len(rounds)} rounds"
+        name = f"time to the peer's loss, {recipe}"
+        rows.append(Ratio(name, ours, seconds, "s", "GPT-2, nanoGPT's", wanted, False, note))
+    middle = sorted(rounds, key=lambda found: found["peer"][1] - found["long"][1])[len(rounds) // 2]
+    (ours, loss), (seconds, peer_loss) = middle["long"], middle["peer"]
+    note = f"fast for {ours:.0f} s: {loss:.3f}; peer {seconds:.0f} s: {peer_loss:.3f}"
+    rows.append(Ratio("loss below the peer's in its time", peer_loss - loss, LOWER, "nats", "wanted", 1.0, note=note))
+    return rows
 
 
 def prepare(text: Path, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nextword.core.errors import SettingsError
 from nextword.models.base import Batch, refuse_packed
 from nextword.models.costs import Costs
-from nextword.nn import segments
+from nextword.nn import flexible, segments
 from nextword.nn.block import NORMED, Angles, Block, BlockSettings, Source, make_block
 from nextword.nn.cache import KVCache, View, ring_places
 from nextword.nn.dropout import dropout, unchanged
@@ -159,6 +159,10 @@ class Stack(nn.Module):
         last = view is not None and view.even and time == 1  # one query a row, behind all keys
         if self.bias is None and not limited and not packed and reach.causal and (fresh or last):
             return CAUSAL if fresh else ALL
+        if view is None and (limited or packed) and self.skips(like.device):
+            real_BT = None if reach.causal else batch.mask_BT
+            shape = (batch.ids_BT.shape[0], time)
+            return Sight(blocks=flexible.block_mask(reach, places.begins_BT, real_BT, shape, like.device))
         keys_BS = torch.arange(span, device=like.device)[None]
         queries_BT = keys_BS if view is None else places.positions_BT
         if view is not None and view.rolls(reach.room):
@@ -173,6 +177,14 @@ class Stack(nn.Module):
         if self.bias is None:
             return sight(seen_BTS, None)
         return sight(seen_BTS, self.bias(distance_BTS, places.positions_BT if packed else keys_BS, like))
+
+    def skips(self, device: torch.device) -> bool:
+        """Whether attention here leaves out what nobody sees, and does not hide it with a mask."""
+        attentions = [block.attention for block in self.settings.blocks]
+        dropped = self.training and any(attention.dropout for attention in attentions)
+        apart = any(block.arrangement == "disentangled" for block in self.settings.blocks)
+        narrowest = min(attention.head_width for attention in attentions)
+        return self.bias is None and not dropped and not apart and flexible.pays(device, narrowest)
 
     def costs(self) -> Costs:
         """Matrices of the blocks; attention's two products for each key seen; the cache."""

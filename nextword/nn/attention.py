@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from nextword.nn.cache import LayerCache, View
 from nextword.nn.dropout import unchanged
+from nextword.nn.flexible import flexible
 from nextword.nn.init import normal, zeros
 from nextword.nn.kept_scores import kept_scores
 from nextword.nn.mask import Reach, Sight
@@ -176,6 +177,8 @@ def attention(
     """softmax(Q Kᵀ · scale + mask) V by the fastest exact way that there is."""
     if sight.causal:
         return causal_attention(q_BHTE, k_BKSE, v_BKSE, dropout, scale)
+    if sight.blocks is not None:
+        return flexible(q_BHTE, k_BKSE, v_BKSE, sight.blocks, scale)
     rows, heads, time, width = q_BHTE.shape
     groups, mask = k_BKSE.shape[1], sight.mask
     if mask is not None and mask.requires_grad:  # PyTorch's kernels give a mask no gradient, but for the slowest
@@ -257,6 +260,8 @@ def capped_attention(
     cap: float,
 ) -> Tensor:
     """Attention whose scaled scores are brought within ±cap before anything is added or hidden."""
+    if sight.blocks is not None:
+        return flexible(q_BHTE, k_BKSE, v_BKSE, sight.blocks, scale, cap)
     return products(q_BHTE, k_BKSE, v_BKSE, sight, dropout, scale, lambda scores: cap * torch.tanh(scores / cap))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
 SLACK = 64  # so many tokens can be taken back from a cache that keeps no more than a window
 
@@ -43,11 +44,13 @@ class Reach:
 class Sight:
     """What the queries of a call see: themselves and all before them (`causal`), or what `mask` says; without one all.
 
-    mask: (B or 1, H or 1, T, S), True where a key is seen, or numbers that are added to the scores.
+    mask: (B or 1, H or 1, T, S), True where a key is seen, or numbers that are added to the scores. blocks: in place of
+    a mask where `nextword.nn.flexible` pays.
     """
 
     causal: bool = False
     mask: Tensor | None = None
+    blocks: BlockMask | None = None
 
 
 CAUSAL, ALL = Sight(causal=True), Sight()

@@ -2,7 +2,7 @@
 
     hidden   a matrix between two layers: it multiplies whole vectors
     table    a vector for each token, position, type or distance: a step touches the rows that were looked up
-    output   the matrix whose products with the last vector score the vocabulary, where it is not the embedding
+    output   the matrix whose products with the last vector score classes, or the vocabulary where none is tied
     vector   a norm's gain, a bias: numbers that act one by one
 
 Muon is for hidden matrices only (Jordan et al. 2024); weight decay spares vectors; a learning rate that is to serve
@@ -15,6 +15,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from nextword.models.heads import FurtherHead
 from nextword.models.recurrent import RecurrentModel
 from nextword.nn.embedding import Types
 from nextword.nn.head import Head
@@ -33,6 +34,7 @@ def roles(model: nn.Module, names: Mapping[str, Tensor]) -> dict[str, Role]:
     """
     owners = dict(model.named_modules())
     heads = {module.head for module in owners.values() if isinstance(module, RecurrentModel)}  # plain linear layers
+    heads |= {module.classes for module in owners.values() if isinstance(module, FurtherHead)}
     found = {}
     for name in names:
         path, _, last = name.rpartition(".")

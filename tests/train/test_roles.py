@@ -35,3 +35,5 @@ def test_an_encoder_has_types_and_positions() -> None:
         "embedding.weight", "embedding.positions.weight", "embedding.types.weight",
     ]  # fmt: skip
     assert found["head.bias"] == "vector" and found["head.prepare.dense.weight"] == "hidden"
+    assert found["heads.next_sentence.classes.weight"] == "output"
+    assert found["heads.next_sentence.prepare.dense.weight"] == "hidden"

@@ -22,7 +22,7 @@ from nextword.data.marks import Joints, Marks, needed
 
 RATE = 0.15
 BERT = (0.8, 0.1, 0.1)  # [MASK], a random token, the token itself
-ELECTRA = (1.0, 0.0, 0.0)  # the generator's: what is hidden shows nothing
+ELECTRA = (0.85, 0.0, 0.15)  # the generator's, in its authors' code: a true token where nothing is hidden is copied
 ADDED = 2  # [CLS] and [SEP]
 
 

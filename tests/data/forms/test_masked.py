@@ -49,12 +49,17 @@ def test_80_percent_masked_10_random_10_unchanged(marks: Marks, p_value: PValue,
     assert p_value(places) > 0.001, "every position is chosen alike"
 
 
-def test_the_generator_of_electra_sees_masks_alone(marks: Marks, rows: Rows) -> None:
+def test_the_generator_of_electra_sees_masks_or_the_truth(marks: Marks, p_value: PValue, rows: Rows) -> None:
     form = Masked(marks, Hider(marks, shown=ELECTRA), noise=True)
-    batch = form(rows(30, 20), 32)
-    assert (batch.ids_BT[batch.labels_BT != IGNORED] == marks.mask).all()
+    batch = form(rows(400, 300), 402)
+    chosen_BT = batch.labels_BT != IGNORED
+    shown, wanted = batch.ids_BT[chosen_BT], batch.labels_BT[chosen_BT]
+    masked = shown == marks.mask
+    assert (shown[~masked] == wanted[~masked]).all()
+    assert p_value([int(masked.sum()), int((~masked).sum())], np.array([0.85, 0.15]) * len(shown)) > 0.001
     assert batch.noise_BT is not None and batch.noise_BT.min() >= 0 and batch.noise_BT.max() < 1
-    assert len(batch.noise_BT.unique()) == batch.noise_BT.numel()
+    real_BT = batch.noise_BT[:, :300]
+    assert len(real_BT.unique()) == real_BT.numel()
 
 
 @settings(max_examples=60, deadline=None)
