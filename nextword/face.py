@@ -10,7 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,13 +19,15 @@ from torch import Tensor
 
 from nextword.assembly import folder
 from nextword.assembly.sentence import Sentence, write_sentence
-from nextword.core.errors import SettingsError
+from nextword.core.errors import SettingsError, nearest
 from nextword.core.records import Document
 from nextword.core.settings import build, in_range
 from nextword.decode.settings import SamplingSettings
+from nextword.decode.strategy import Tools
+from nextword.decode.strategy_settings import StrategySettings
 from nextword.engine import tasks, vectors
 from nextword.engine.fill import Filled, fill
-from nextword.engine.generate import generate, stream
+from nextword.engine.generate import NO_TOOLS, generate, stream
 from nextword.engine.request import Generation, Request, ask
 from nextword.engine.step import Compiled, PlainSteps, Stepper, stepper
 from nextword.evals import perplexity
@@ -38,6 +40,8 @@ from nextword.recipes.pretrain import pretrain_tokens
 from nextword.tokenizers.base import Tokenizer
 from nextword.train.folder import Summary
 from nextword.train.settings import TrainSettings
+
+SAMPLE = StrategySettings()
 
 
 @dataclass(frozen=True)
@@ -79,46 +83,21 @@ class LM:
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # a string is a sequence of strings, too, and comes first
-        self,
-        prompt: str,
-        *,
-        max_tokens: int | None = ...,
-        temperature: float = ...,
-        top_k: int | None = ...,
-        top_p: float = ...,
-        seed: int | None = ...,
-        stop: str | Sequence[str] = ...,
-        compiled: Compiled = ...,
+        self, prompt: str, *, compiled: Compiled = ..., tools: Tools = ..., **settings: Any
     ) -> str: ...
     @overload
     def generate(
-        self,
-        prompt: Sequence[str],
-        *,
-        max_tokens: int | None = ...,
-        temperature: float = ...,
-        top_k: int | None = ...,
-        top_p: float = ...,
-        seed: int | None = ...,
-        stop: str | Sequence[str] = ...,
-        compiled: Compiled = ...,
+        self, prompt: Sequence[str], *, compiled: Compiled = ..., tools: Tools = ..., **settings: Any
     ) -> list[str]: ...
 
     def generate(
-        self,
-        prompt: str | Sequence[str],
-        *,
-        max_tokens: int | None = None,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        stop: str | Sequence[str] = (),
-        compiled: Compiled = "auto",
+        self, prompt: str | Sequence[str], *, compiled: Compiled = "auto", tools: Tools = NO_TOOLS, **settings: Any
     ) -> str | list[str]:
         """The text that follows the prompt; a list of texts for a list of prompts, which are continued together.
 
-        An encoder-decoder reads the prompt as its source and writes a text about it.
+        An encoder-decoder reads the prompt as its source and writes a text about it. settings: those of
+        `SamplingSettings` and `StrategySettings` by name, such as max_tokens, temperature, top_k, top_p, seed, stop,
+        strategy and beams; one that is unknown, or would have no effect, is an error.
 
         The same seed gives a prompt the same text, alone or in a list (where a prompt is repeated, its second text is
         that of seed + 1, and so on).
@@ -126,42 +105,37 @@ class LM:
 
         >>> lm.generate("The", max_tokens=5, temperature=0)              # doctest: +SKIP
         ' town was founded in'
+        >>> lm.generate("The", max_tokens=5, strategy="beam", beams=4)   # doctest: +SKIP
+        ' town was founded by'
         """
-        settings = SamplingSettings(
-            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=_several(stop)
-        )
-        found = self.continuations(_several(prompt), settings, compiled)
+        sampling, strategy = _settings(settings)
+        found = self.continuations(_several(prompt), sampling, compiled, strategy, tools)
         return found[0].text if isinstance(prompt, str) else [result.text for result in found]
 
     def continuations(
-        self, prompts: Sequence[str], settings: SamplingSettings, compiled: Compiled = "auto"
+        self,
+        prompts: Sequence[str],
+        settings: SamplingSettings,
+        compiled: Compiled = "auto",
+        strategy: StrategySettings = SAMPLE,
+        tools: Tools = NO_TOOLS,
     ) -> list[Generation]:
-        """What `generate` gives, with tokens, log-probabilities, stop reason, seed and speed."""
-        requests = _requests(self.model, self.tokenizer, prompts, settings)
-        return generate(self.model, requests, self._steps(requests, compiled))
+        """What `generate` gives, with tokens, log-probabilities, stop reason, seed, speed and, of beams, the n best."""
+        requests = _requests(self.model, self.tokenizer, prompts, settings, strategy)
+        return generate(self.model, requests, self._steps(requests, compiled), tools)
 
     def stream(
-        self,
-        prompt: str,
-        *,
-        max_tokens: int | None = None,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        stop: str | Sequence[str] = (),
-        compiled: Compiled = "auto",
+        self, prompt: str, *, compiled: Compiled = "auto", tools: Tools = NO_TOOLS, **settings: Any
     ) -> Iterator[str]:
         """The same text in pieces, as it is made; joined they are what `generate` gives. No character is ever split.
+
+        A strategy that follows several texts (beams) has nothing to show before its end, when all comes at once.
 
         >>> for piece in lm.stream("The"):                               # doctest: +SKIP
         ...     print(piece, end="", flush=True)
         """
-        settings = SamplingSettings(
-            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=_several(stop)
-        )
-        requests = _requests(self.model, self.tokenizer, [prompt], settings)
-        with closing(stream(self.model, requests, [], self._steps(requests, compiled))) as steps:
+        requests = _requests(self.model, self.tokenizer, [prompt], *_settings(settings))
+        with closing(stream(self.model, requests, [], self._steps(requests, compiled), tools)) as steps:
             for step in steps:
                 if step.text:
                     yield step.text
@@ -380,8 +354,26 @@ def _several(texts: str | Sequence[str]) -> tuple[str, ...]:
     return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
+def _settings(given: Mapping[str, Any]) -> tuple[SamplingSettings, StrategySettings]:
+    """Settings by name, parted into how a token is drawn and how texts are searched for."""
+    of_strategy = {field.name for field in fields(StrategySettings)}
+    unknown = given.keys() - of_strategy - {field.name for field in fields(SamplingSettings)}
+    if unknown:
+        known = of_strategy | {field.name for field in fields(SamplingSettings)}
+        raise SettingsError(f"unknown setting {min(unknown)!r}{nearest(min(unknown), known)}")
+    sampling = {name: value for name, value in given.items() if name not in of_strategy}
+    if "stop" in sampling:
+        sampling["stop"] = _several(sampling["stop"])
+    strategy = {name: value for name, value in given.items() if name in of_strategy}
+    return build(SamplingSettings, sampling), build(StrategySettings, strategy)
+
+
 def _requests(
-    model: Storable, tokenizer: Tokenizer, prompts: Sequence[str], settings: SamplingSettings
+    model: Storable,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    settings: SamplingSettings,
+    strategy: StrategySettings,
 ) -> list[Request]:
     """A request for each prompt; one that is repeated counts up from the seed, so that its texts differ."""
     before: Counter[str] = Counter()
@@ -389,5 +381,6 @@ def _requests(
     for prompt in prompts:
         seed = None if settings.seed is None else settings.seed + before[prompt]
         before[prompt] += 1
-        rows.append(ask(model, tokenizer, prompt, replace(settings, seed=seed)))
+        request = ask(model, tokenizer, prompt, replace(settings, seed=seed))
+        rows.append(replace(request, strategy=strategy))
     return rows

@@ -7,6 +7,7 @@ from nextword.core.settings import in_range
 
 DEFAULT_TOKENS = 256  # what `max_tokens = None` allows where the model's context leaves more
 LARGEST_SEED = 2**63 - 1
+MOST_ALTERNATIVES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class SamplingSettings:
     "The same seed gives the same text, alone or in a batch (drawn anew each time)."
     stop: tuple[str, ...] = ()
     "Texts at which to stop; they are not part of the result."
+    top_logprobs: int = 0
+    "How many of the likeliest tokens to give in every place, with their log-probabilities under the model itself."
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None:
@@ -39,5 +42,6 @@ class SamplingSettings:
             )
         if self.seed is not None:
             in_range("seed", self.seed, 0, LARGEST_SEED)
+        in_range("top_logprobs", self.top_logprobs, 0, MOST_ALTERNATIVES)
         if any(not text for text in self.stop):
             raise SettingsError("a stop text must not be empty")

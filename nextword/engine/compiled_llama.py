@@ -92,6 +92,22 @@ class CompiledSteps:
         tokens_3N = np.array([ids, range(len(ids)), state.lengths], dtype=np.int64)
         return self.run(tokens_3N, tokens_3N[1], after), after
 
+    @torch.inference_mode()
+    def extend(self, rows: Sequence[Sequence[int]], state: KVCache) -> tuple[Tensor, KVCache]:
+        """Reads a few tokens, as many as each row has; logits after every one."""
+        counts = [len(row) for row in rows]
+        if sum(counts) > MOST_TOKENS and self.fast_products:
+            return self.plain.extend(rows, state)  # type: ignore[return-value]
+        after = KVCache(state.layers, [old + new for old, new in zip(state.lengths, counts, strict=True)])
+        if max(after.lengths) > state.capacity:
+            after, _ = state.advance(max(counts), counts)
+        places = [
+            (number, slot, begin + place)
+            for slot, (row, begin) in enumerate(zip(rows, state.lengths, strict=True))
+            for place, number in enumerate(row)
+        ]
+        return self.run(np.array(places, dtype=np.int64).T.copy(), np.arange(len(places)), after), after
+
     def run(self, tokens_3N: np.ndarray, wanted: np.ndarray, state: KVCache) -> Tensor:
         """One call of the kernel: logits (W, V) after the tokens (ids, rows, positions) at the indices `wanted`."""
         if self.filled is None or self.filled.layers is not state.layers:

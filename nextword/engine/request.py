@@ -2,23 +2,16 @@
 
 import secrets
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from nextword.core.errors import SettingsError
+from nextword.decode.row import Asked, Decoding, Hypothesis, Row, Top
 from nextword.decode.settings import DEFAULT_TOKENS, SamplingSettings
+from nextword.decode.strategy import check
+from nextword.decode.strategy_settings import StrategySettings
 from nextword.models.base import LanguageModel
 from nextword.tokenizers.base import Tokenizer
-from nextword.tokenizers.stream import StreamDecoder
 
 DRAWN_SEED_BITS = 31  # of a seed that the user left to us: short enough to type again
-
-
-class Decoding(Protocol):
-    """What the engine needs of a tokenizer."""
-
-    def decoder(self) -> StreamDecoder:
-        """A fresh decoder."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -27,7 +20,7 @@ class Request:
 
     ids: the prompt, at least one token. eos_ids: tokens that end a text. tokenizer: turns the new tokens into text;
     without one the result has tokens only, and stop texts cannot be seen. source: what an encoder-decoder reads; the
-    prompt is then the beginning of what it writes.
+    prompt is then the beginning of what it writes. strategy: how tokens are searched for; sampling if nothing is said.
     """
 
     ids: tuple[int, ...]
@@ -35,6 +28,7 @@ class Request:
     eos_ids: frozenset[int] = frozenset()
     tokenizer: Decoding | None = None
     source: tuple[int, ...] | None = None
+    strategy: StrategySettings = field(default_factory=StrategySettings)
 
     def __post_init__(self) -> None:
         if not self.ids:
@@ -82,6 +76,15 @@ class Request:
         """The seed that was set, or one drawn anew."""
         return secrets.randbits(DRAWN_SEED_BITS) if self.settings.seed is None else self.settings.seed
 
+    def row(self, index: int, model: LanguageModel) -> Row:
+        """A row that has said nothing yet; SettingsError for what does not fit the model."""
+        if (model.kind == "encoder-decoder") != (self.source is not None):
+            given = "with" if self.source else "without"
+            raise SettingsError(f"a request {given} a source does not fit this {model.kind}")
+        check(self.strategy, self.settings, model.kind)
+        limit, seed = self.limit(model.max_length), self.seed()
+        return Row(Asked(index, self.ids, self.settings, self.strategy, self.eos_ids, limit, seed, self.tokenizer))
+
 
 def ask(model: LanguageModel, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> Request:
     """A prompt in words as the model takes it: a decoder continues it, an encoder-decoder reads it as its source.
@@ -109,17 +112,6 @@ def start_id(model: LanguageModel, tokenizer: Tokenizer) -> int:
     return int(number)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One new token of a row. text: what can be shown now (may be empty); stop: why the row ends here, if it does."""
-
-    row: int
-    token: int
-    logprob: float
-    text: str = ""
-    stop: str | None = None
-
-
 @dataclass
 class Generation:
     """A finished continuation.
@@ -127,6 +119,10 @@ class Generation:
     ids: the new tokens without the one that ended the text. logprobs: log p of each under the model itself (before
     temperature, top-k and top-p), nats. reason: "eos" (an end token), "stop" (a stop text) or "length". seed: gives the
     same text again. seconds_to_first: from the call to the first token. tokens_per_second: of the tokens after it.
+
+    top_logprobs: for each token the likeliest ones in its place, (id, log p), best first, as many as were asked for.
+    best: where a strategy follows several texts, as many of them as were asked for with their scores, the best first;
+    the first is this one.
     """
 
     prompt_ids: tuple[int, ...]
@@ -137,3 +133,5 @@ class Generation:
     reason: str = "length"
     seconds_to_first: float = 0.0
     tokens_per_second: float = 0.0
+    top_logprobs: list[Top] = field(default_factory=list)
+    best: tuple[Hypothesis, ...] = ()

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, cast
 import torch
 from torch import Tensor
 
-from nextword.core.errors import CheckpointError, SettingsError
+from nextword.core.errors import SettingsError
 from nextword.core.registry import names, part
 from nextword.models.base import Batch, LanguageModel, State, pad
 
@@ -34,6 +34,10 @@ class Stepper(Protocol):
 
     def step(self, ids: Sequence[int], state: State) -> tuple[Tensor, State]:
         """Reads one token a row; logits_BV of the next."""
+        ...
+
+    def extend(self, rows: Sequence[Sequence[int]], state: State) -> tuple[Tensor, State]:
+        """Reads a few tokens, as many as each row has; logits_NV after every one, rows one after the other."""
         ...
 
 
@@ -61,11 +65,24 @@ class PlainSteps:
         self, rows: Sequence[Sequence[int]], state: State, sources: Sequence[Sequence[int]] | None = None
     ) -> tuple[Tensor, State]:
         """Reads tokens, as many as each row has; logits_BV after the last of each."""
+        hidden, after = self.vectors(rows, state, sources)
+        return self.model.logits(torch.stack([row_TD[-1] for row_TD in hidden])), after
+
+    @torch.inference_mode()
+    def extend(self, rows: Sequence[Sequence[int]], state: State) -> tuple[Tensor, State]:
+        """Reads tokens; logits_NV after every one."""
+        hidden, after = self.vectors(rows, state)
+        return self.model.logits(torch.cat(hidden)), after
+
+    @torch.inference_mode()
+    def vectors(
+        self, rows: Sequence[Sequence[int]], state: State, sources: Sequence[Sequence[int]] | None = None
+    ) -> tuple[list[Tensor], State]:
+        """Reads tokens; of each row the hidden vectors of its tokens, (T, D)."""
         batch = replace(pad(rows), source=None if sources is None else pad(sources)).to(state.lengths_B.device)
         output = self.model.hidden(batch, state)
-        last_B = torch.tensor([len(row) - 1 for row in rows], device=batch.ids_BT.device)
-        hidden_BD = output.hidden_BTD[torch.arange(len(rows), device=last_B.device), last_B]
-        return self.model.logits(hidden_BD), cast(State, output.state)
+        hidden = [row_TD[: len(row)] for row_TD, row in zip(output.hidden_BTD, rows, strict=True)]
+        return hidden, cast(State, output.state)
 
     @torch.inference_mode()
     def step(self, ids: Sequence[int], state: State) -> tuple[Tensor, State]:
@@ -99,14 +116,3 @@ def check_ids(rows: Sequence[Sequence[int]], vocab_size: int) -> None:
                 f"token {max(row) if max(row) >= vocab_size else min(row)} is not in the model's vocabulary of "
                 f"{vocab_size}: the tokenizer belongs to another model"
             )
-
-
-def logprobs(logits_BV: Tensor) -> Tensor:
-    """log softmax in fp32; CheckpointError when a row is not a distribution (NaN weights)."""
-    totals_B1 = logits_BV.float().logsumexp(-1, keepdim=True)
-    if not bool(totals_B1.isfinite().all()):
-        raise CheckpointError(
-            "the model's scores are not finite (NaN or infinite weights, or training that diverged): "
-            "use an earlier checkpoint"
-        )
-    return logits_BV.float() - totals_B1

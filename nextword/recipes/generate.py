@@ -8,8 +8,9 @@ from typing import Any
 from nextword.assembly.folder import load
 from nextword.core.errors import DataError
 from nextword.core.progress import duration
+from nextword.decode.strategy import honours
 from nextword.engine.generate import generate, stream
-from nextword.engine.request import Generation, ask
+from nextword.engine.request import Generation, Request, ask
 from nextword.engine.step import stepper
 from nextword.recipes.generate_settings import GenerateSettings
 
@@ -21,16 +22,15 @@ def main(settings: GenerateSettings) -> int:
     prompt = read_stdin() if settings.prompt == "-" else settings.prompt
     assembled = load(settings.model)
     first = ask(assembled.model, assembled.tokenizer, prompt, settings.sampling)
-    seed = first.seed()
-    requests = [replace(first, settings=replace(settings.sampling, seed=seed + i)) for i in range(settings.n)]
+    requests = several(replace(first, strategy=settings.search))
     if settings.json:
         results = generate(assembled.model, requests, settings.compiled)
         print(json.dumps({"prompt": prompt, "continuations": [plain(result) for result in results]}, indent=2))
         return 0
-    steps = stepper(assembled.model, settings.n * first.limit(assembled.model.max_length), settings.compiled)
+    steps = stepper(assembled.model, len(requests) * first.limit(assembled.model.max_length), settings.compiled)
     for number, request in enumerate(requests, 1):
-        if settings.n > 1:
-            print(("\n" if number > 1 else "") + f"--- {number} of {settings.n}, seed {request.settings.seed}")
+        if len(requests) > 1:
+            print(("\n" if number > 1 else "") + f"--- {number} of {len(requests)}, seed {request.settings.seed}")
         results = []
         try:
             print(prompt if first.source is None else "", end="", flush=True)
@@ -45,6 +45,16 @@ def main(settings: GenerateSettings) -> int:
         if not settings.quiet:
             print(figures(results[0], results[0].reason), file=sys.stderr)
     return 0
+
+
+def several(request: Request) -> list[Request]:
+    """A request for each text: a strategy that gives the n best has one, the others count up from the seed."""
+    name = request.strategy.strategy or "sample"
+    if "n" in honours(name):
+        return [request]
+    seed, count = request.seed(), request.strategy.n or 1
+    alone = replace(request, strategy=replace(request.strategy, n=None))
+    return [replace(alone, settings=replace(request.settings, seed=seed + i)) for i in range(count)]
 
 
 def read_stdin() -> str:

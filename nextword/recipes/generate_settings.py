@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from cyclopts import Parameter
 
-from nextword.core.settings import in_range
 from nextword.decode.settings import SamplingSettings
+from nextword.decode.strategy_settings import StrategySettings
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,10 @@ class GenerateSettings:
     "The text to continue; - reads it from stdin, nothing begins a new text."
     _: KW_ONLY
     sampling: Annotated[SamplingSettings, Parameter(name=("--sampling", "*"))] = field(default_factory=SamplingSettings)
-    n: int = 1
-    "How many continuations; each has a seed of its own, counted up from the first."
+    search: Annotated[StrategySettings, Parameter(name=("--search", "*"))] = field(default_factory=StrategySettings)
     compiled: Literal["auto", "always", "never"] = "auto"
     "Whether a whole step runs as one compiled call (Llama-shaped models on the CPU): auto where it pays."
     quiet: bool = False
     "No figures."
     json: bool = False
     "Print the result as JSON, not as a stream."
-
-    def __post_init__(self) -> None:
-        in_range("n", self.n, 1, 1000)

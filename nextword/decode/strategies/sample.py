@@ -10,7 +10,37 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nextword.decode import chain
+from nextword.decode.row import Row
+from nextword.decode.scores import logprobs, take
 from nextword.decode.settings import SamplingSettings
+from nextword.decode.strategy import Choice, Reading, Search, Tools, Turn
+
+KINDS = frozenset({"decoder", "encoder-decoder"})
+HONOURS: frozenset[str] = frozenset()
+DRAWS = True
+
+
+class Sampling:
+    """Every row takes a token and reads it, until it ends."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = list(rows)
+
+    def next(self, reading: Reading) -> Turn:
+        """One token a row; log-probabilities are the model's own, before any processor."""
+        logprobs_BV = logprobs(reading.logits_NV)
+        settings = [row.settings for row in self.rows]
+        tokens = choose(chain.process(logprobs_BV, settings), settings, [row.generator for row in self.rows])
+        steps = take(self.rows, tokens, logprobs_BV)
+        going = [place for place, step in enumerate(steps) if step.stop is None]
+        self.rows = [self.rows[place] for place in going]
+        return Turn(steps, [Choice(place, (tokens[place],)) for place in going])
+
+
+def start(rows: Sequence[Row], tools: Tools) -> Search:
+    """Begins to sample."""
+    return Sampling(rows)
 
 
 def choose(logits_BV: Tensor, rows: Sequence[SamplingSettings], generators: Sequence[torch.Generator]) -> list[int]:
