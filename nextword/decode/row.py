@@ -11,6 +11,7 @@ from typing import Protocol
 
 import torch
 
+from nextword.decode.history import History
 from nextword.decode.settings import SamplingSettings
 from nextword.decode.stop import StopTexts
 from nextword.decode.strategy_settings import StrategySettings
@@ -65,6 +66,7 @@ class Asked:
     eos_ids: frozenset[int]
     limit: int
     seed: int
+    vocab_size: int
     tokenizer: Decoding | None = None
 
 
@@ -74,6 +76,7 @@ class Row:
     def __init__(self, asked: Asked) -> None:
         self.asked, self.index, self.settings, self.strategy = asked, asked.index, asked.settings, asked.strategy
         self.ids, self.left = list(asked.prompt), asked.limit  # prompt and new tokens
+        self.history = History(asked.settings, asked.prompt, asked.vocab_size, asked.limit, asked.eos_ids)
         self.generator = torch.Generator().manual_seed(asked.seed)
         self.stops = StopTexts(asked.settings.stop)
         self.decoder = asked.tokenizer.decoder() if asked.tokenizer else None
@@ -94,6 +97,7 @@ class Row:
         """The step that this token is: what it lets be shown and whether it ends the text."""
         self.left -= 1
         self.ids.append(token)
+        self.history.push(token)
         if token in self.asked.eos_ids:
             return Step(self.index, token, logprob, self.rest(), "eos", top)
         text = self.stops.push(self.decoder.push(token)) if self.decoder else ""

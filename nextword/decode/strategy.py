@@ -34,7 +34,8 @@ from nextword.decode.strategy_settings import StrategySettings
 
 STRATEGIES = "nextword.decode.strategies"
 DEFAULTS = {"decoder": "sample", "encoder-decoder": "sample", "encoder": "mask-predict"}
-DRAWING = ("temperature", "top_k", "top_p", "seed")  # settings of sampling: nothing to those who do not draw
+CUTS = ("top_k", "top_p", "min_p", "typical_p", "epsilon", "eta")
+DRAWING = ("temperature", *CUTS, "seed")  # settings of sampling: nothing to those who do not draw
 
 
 class Choice(NamedTuple):

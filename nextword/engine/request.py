@@ -83,7 +83,8 @@ class Request:
             raise SettingsError(f"a request {given} a source does not fit this {model.kind}")
         check(self.strategy, self.settings, model.kind)
         limit, seed = self.limit(model.max_length), self.seed()
-        return Row(Asked(index, self.ids, self.settings, self.strategy, self.eos_ids, limit, seed, self.tokenizer))
+        rest = limit, seed, model.vocab_size, self.tokenizer
+        return Row(Asked(index, self.ids, self.settings, self.strategy, self.eos_ids, *rest))
 
 
 def ask(model: LanguageModel, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> Request:

@@ -6,12 +6,12 @@ own, which the strategy treats, since nothing can be divided by 0.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from nextword.decode.history import History, column
 from nextword.decode.settings import SamplingSettings
 
-PLACE = 1  # first: top-k and top-p look at the distribution that it gives
+PLACE = 100  # before all that cuts: top-k, top-p, ... look at the distribution that it gives
 
 
 def active(row: SamplingSettings) -> bool:
@@ -19,7 +19,6 @@ def active(row: SamplingSettings) -> bool:
     return row.temperature not in {0.0, 1.0}
 
 
-def process(logits_BV: Tensor, rows: Sequence[SamplingSettings]) -> Tensor:
+def process(logits_BV: Tensor, rows: Sequence[History]) -> Tensor:
     """Each row's logits divided by its temperature."""
-    divisors_B = torch.tensor([row.temperature if active(row) else 1.0 for row in rows], device=logits_BV.device)
-    return logits_BV / divisors_B[:, None]
+    return logits_BV / column((row.settings.temperature for row in rows), logits_BV)

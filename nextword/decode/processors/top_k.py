@@ -8,20 +8,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nextword.decode.history import History
 from nextword.decode.settings import SamplingSettings
 
-PLACE = 2
+PLACE = 110
 
 
 def active(row: SamplingSettings) -> bool:
-    """Whether it changes anything for this row."""
-    return row.top_k is not None
+    """Whether it changes anything for this row; at temperature 0 the likeliest is taken in any case."""
+    return row.top_k is not None and row.temperature > 0
 
 
-def process(logits_BV: Tensor, rows: Sequence[SamplingSettings]) -> Tensor:
+def process(logits_BV: Tensor, rows: Sequence[History]) -> Tensor:
     """Logits with -inf outside of each row's k largest."""
     vocab_size = logits_BV.shape[-1]
-    counts_B = torch.tensor([min(row.top_k or vocab_size, vocab_size) for row in rows], device=logits_BV.device)
+    counts_B = torch.tensor([min(row.settings.top_k or vocab_size, vocab_size) for row in rows])
     largest_BK = logits_BV.topk(int(counts_B.max()), dim=-1).values
-    threshold_B1 = largest_BK.gather(-1, counts_B[:, None] - 1)
+    threshold_B1 = largest_BK.gather(-1, counts_B.to(logits_BV.device)[:, None] - 1)
     return logits_BV.masked_fill(logits_BV < threshold_B1, float("-inf"))

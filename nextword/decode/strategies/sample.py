@@ -31,7 +31,8 @@ class Sampling:
         """One token a row; log-probabilities are the model's own, before any processor."""
         logprobs_BV = logprobs(reading.logits_NV)
         settings = [row.settings for row in self.rows]
-        tokens = choose(chain.process(logprobs_BV, settings), settings, [row.generator for row in self.rows])
+        scores_BV = chain.process(reading.logits_NV.float(), [row.history for row in self.rows])
+        tokens = choose(scores_BV, settings, [row.generator for row in self.rows])
         steps = take(self.rows, tokens, logprobs_BV)
         going = [place for place, step in enumerate(steps) if step.stop is None]
         self.rows = [self.rows[place] for place in going]
