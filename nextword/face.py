@@ -31,8 +31,9 @@ from nextword.engine.generate import NO_TOOLS, generate, stream
 from nextword.engine.request import Generation, Request, ask
 from nextword.engine.step import Compiled, PlainSteps, Stepper, stepper
 from nextword.evals import perplexity
+from nextword.evals.scored import ScoredToken, scored
 from nextword.evals.settings import EvaluateSection
-from nextword.evals.windows import Text, cut, texts_of_documents
+from nextword.evals.windows import texts_of_documents
 from nextword.models.checkpoint import save_model
 from nextword.models.family import Storable, note_of
 from nextword.models.settings import ModelSettings
@@ -42,19 +43,6 @@ from nextword.train.folder import Summary
 from nextword.train.settings import TrainSettings
 
 SAMPLE = StrategySettings()
-
-
-@dataclass(frozen=True)
-class ScoredToken:
-    """A token of a text: its id, the text that it stands for, and log p given what stands before it (nats).
-
-    The log-probability is None for a first token with nothing before it (a tokenizer without a token that begins
-    texts).
-    """
-
-    id: int
-    text: str
-    logprob: float | None
 
 
 @dataclass(frozen=True)
@@ -148,7 +136,7 @@ class LM:
         >>> [(token.text, round(token.logprob, 1)) for token in lm.score("It is.")]   # doctest: +SKIP
         [('It', -4.2), (' is', -1.3), ('.', -3.9)]
         """
-        return self._scored(self.tokenizer.encode(text))
+        return scored(self.model, self.tokenizer, self.tokenizer.encode(text))
 
     def logprob(self, prompt: str, continuation: str) -> Continuation:
         """log p(continuation | prompt).
@@ -167,7 +155,7 @@ class LM:
         shared = 0
         while shared < min(len(whole), len(alone)) and whole[shared] == alone[shared]:
             shared += 1
-        tokens = tuple(self._scored(whole)[shared:])
+        tokens = tuple(scored(self.model, self.tokenizer, whole)[shared:])
         logprobs = [token.logprob for token in tokens if token.logprob is not None]
         if not logprobs:
             raise SettingsError("there is nothing to score: the continuation has no token with something before it")
@@ -300,21 +288,6 @@ class LM:
         if not isinstance(steps, PlainSteps):
             self._plan = steps, stamp
         return steps
-
-    def _scored(self, ids: list[int]) -> list[ScoredToken]:
-        begin = self.tokenizer.bos_id
-        text = Text(ids if begin is None else [begin, *ids], "text", 0, 0)
-        settings = EvaluateSection()
-        windows = list(cut(text, 0, self.model.max_length, settings.overlap))
-        scores = {id(window): logps for window, logps in perplexity.score(self.model, windows, settings.batch_tokens)}
-        logprobs: list[float | None] = [None] if begin is None and ids else []
-        for window in windows:
-            logprobs += scores[id(window)].tolist()
-        decoder = self.tokenizer.decoder()
-        pieces = [decoder.push(number) for number in ids]
-        if pieces:
-            pieces[-1] += decoder.flush()
-        return [ScoredToken(*parts) for parts in zip(ids, pieces, logprobs, strict=True)]
 
 
 def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> LM:
