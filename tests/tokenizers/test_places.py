@@ -30,7 +30,7 @@ def test_parts_of_a_character_share_its_place() -> None:
 
 def test_a_lower_casing_vocabulary_points_into_the_text_as_it_was() -> None:
     text = "The Cat  SAT on"
-    lower = train(TokenizerSettings(kind="wordpiece", vocab_size=, min_frequency=1, lowercase=True), iter(TEXTS))
+    lower = train(TokenizerSettings(kind="wordpiece", vocab_size=28, min_frequency=1, lowercase=True), TEXTS)
     found = places(lower, text)
     assert "".join(text[one.start : one.end] for one in found) == "TheCatSATon"
     for one in found:
