@@ -68,8 +68,13 @@ class Chat:
     @classmethod
     def load(cls, folder: Path | str) -> "Chat":
         """Tokenizer and template of a folder; the built-in ChatML where it has no template."""
+        tokenizer = Tokenizer.load(Path(folder))
+        return cls.found(folder, tokenizer) or cls(tokenizer)
+
+    @classmethod
+    def found(cls, folder: Path | str, tokenizer: Tokenizer) -> "Chat | None":
+        """The template of a folder, with its tokenizer; None where it has none."""
         path = Path(folder)
-        tokenizer = Tokenizer.load(path)
         if (path / FILE).exists():
             if (path / FILE).stat().st_size > LARGEST_FILE:
                 raise DataError(f"{path / FILE} is larger than {LARGEST_FILE} bytes: that is no chat template")
@@ -79,7 +84,7 @@ class Chat:
             named = {entry.get("name"): entry.get("template") for entry in source if isinstance(entry, dict)}
             source = named.get("default")
         if source is None:
-            return cls(tokenizer)
+            return None
         if not isinstance(source, str):
             raise DataError(f"{path / CONFIG}: chat_template is neither a template nor a list with one named default")
         return cls(tokenizer, source, f"the chat_template of {path / CONFIG}")
@@ -108,6 +113,14 @@ class Chat:
             raise DataError(f"{self.where} leaves no token to train in this conversation: its answers are empty")
         return Encoded(text, ids, roles, trained)
 
+    def ids_of_prompt(self, conversation: Conversation, text: str) -> list[int]:
+        """The ids of a rendering that an answer is to follow; DataError where it cannot be told what is whose."""
+        return [number for number, _, _ in self._tokens(text, self._spans(conversation, text, True))]
+
+    def ids_of_frame(self, text: str) -> list[int]:
+        """The ids of a text in which every sign is a control token."""
+        return [number for number, _, _ in self._tokens(text, [Span(0, len(text), None, False)])]
+
     def _render(self, conversation: Conversation, contents: Sequence[str], prompt: bool) -> str:
         pairs = zip(conversation.messages, contents, strict=True)
         messages: list[dict[str, Any]] = [{"role": message.role, "content": content} for message, content in pairs]
@@ -115,10 +128,10 @@ class Chat:
             messages=messages, add_generation_prompt=prompt, tools=None, documents=None, **self.names
         )
 
-    def _spans(self, conversation: Conversation, text: str) -> list[Span]:
+    def _spans(self, conversation: Conversation, text: str, prompt: bool = False) -> list[Span]:
         """The text cut into contents and frame, from the rendering with marks."""
         messages = conversation.messages
-        marked = self._render(conversation, [MARK.format(place) for place in range(len(messages))], False)
+        marked = self._render(conversation, [MARK.format(place) for place in range(len(messages))], prompt)
         parts = re.split(MARK.format(r"(\d+)"), marked)
         frames, order = parts[::2], [int(place) for place in parts[1::2]]
         if max(order, default=0) >= len(messages):

@@ -1,0 +1,75 @@
+"""`nextword serve`: a model for many users at once."""
+
+import socket
+import sys
+from types import FrameType
+
+from nextword.assembly.folder import load
+from nextword.core.errors import ResourceError, missing_extra
+from nextword.engine.step import stepper
+from nextword.recipes.serve_settings import ServeSettings
+from nextword.tokenizers.conversations import Chat
+
+try:
+    import uvicorn
+
+    from nextword.serve.sequential import Sequential
+    from nextword.serve.server import create_app
+    from nextword.serve.service import Served, Service
+except ImportError as error:
+    raise missing_extra(str(error.name), "serve") from None
+
+TOKENS = 1_000_000  # a server generates more than any compiling costs
+STOP_SECONDS = 5  # after the grace: for answers to be sent
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, whose service hears at once that it is to stop: from then on it refuses what comes."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called at SIGTERM and SIGINT."""
+        self.service.closing = True
+        super().handle_exit(sig, frame)
+
+
+def main(settings: ServeSettings) -> int:
+    """Serves until it is told to stop."""
+    listening = listen(settings.host, settings.port)
+    service = make_service(settings)
+    app = create_app(service, settings.access)
+    grace = round(settings.limits.grace) + STOP_SECONDS
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=grace, server_header=False)
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"serving {service.served.name} at http://{shown}:{port} (Ctrl-C stops it)", file=sys.stderr, flush=True)
+    if not settings.access.hosts and settings.access.api_key is None:
+        print("warning: everybody who reaches this address can use it: set --api-key", file=sys.stderr, flush=True)
+    Server(config, service).run([listening])
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; ResourceError where that is not possible. Before a model is loaded for nothing."""
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(kind)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        raise ResourceError(
+            f"cannot listen at {host}:{port} ({error.strerror}): choose another --port or --host"
+        ) from None
+    return found
+
+
+def make_service(settings: ServeSettings) -> Service:
+    """The model with an engine around it."""
+    assembled = load(settings.model)
+    chat = Chat.found(assembled.folder, assembled.tokenizer) if assembled.folder.is_dir() else None
+    name = settings.name or assembled.folder.resolve().name
+    served = Served(name, assembled.model, assembled.tokenizer, chat)
+    return Service(served, Sequential(assembled.model, stepper(assembled.model, TOKENS)), settings.limits)

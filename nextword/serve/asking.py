@@ -1,0 +1,87 @@
+"""From what a client sent to requests of the engine; what cannot be done is refused here, before anything runs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nextword.core.errors import SettingsError
+from nextword.decode.settings import SamplingSettings
+from nextword.engine.request import Request, ask
+from nextword.engine.step import check_ids
+from nextword.serve.bodies import Asked, CompletionBody
+from nextword.serve.errors import Refusal
+from nextword.serve.service import Served, Service
+from nextword.serve.settings import LimitSettings
+
+MOST_STOPS = 16  # stop texts: each is looked for at every token
+LONGEST_STOP = 1000  # characters
+
+
+def check_model(served: Served, name: str | None) -> None:
+    """Refusal 404 unless the name is that of the model that is served."""
+    if name is not None and name != served.name:
+        raise Refusal(404, f"no model {name!r} here, only {served.name!r}", param="model", code="model_not_found")
+
+
+def sampling(body: Asked, limits: LimitSettings, max_tokens: int | None) -> SamplingSettings:
+    """The settings of one answer; SettingsError or Refusal where they cannot take effect."""
+    if max_tokens is not None and max_tokens > limits.tokens:
+        raise Refusal(400, f"max_tokens is {max_tokens}, this server gives at most {limits.tokens}", param="max_tokens")
+    for name in ("frequency_penalty", "presence_penalty", "logit_bias"):
+        if getattr(body, name):
+            raise Refusal(400, f"{name} is not supported by this server", param=name)
+    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    if len(stop) > MOST_STOPS or any(len(text) > LONGEST_STOP for text in stop):
+        raise Refusal(400, f"stop has at most {MOST_STOPS} texts of {LONGEST_STOP} characters", param="stop")
+    return SamplingSettings(
+        max_tokens=max_tokens,
+        temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        top_k=body.top_k,
+        seed=body.seed,
+        stop=stop,
+    )
+
+
+def choices(body: Asked, prompts: int, limits: LimitSettings) -> int:
+    """How many answers each prompt gets; Refusal for none, or more than are allowed."""
+    count = 1 if body.n is None else body.n
+    if count < 1 or count * prompts > limits.choices:
+        raise Refusal(
+            400, f"n is {count} for {prompts} prompt(s): this server gives 1 to {limits.choices} answers", param="n"
+        )
+    return count
+
+
+def copies(request: Request, count: int) -> list[Request]:
+    """A request as often as it is to be answered, each with a seed of its own, counted up from the first."""
+    seed = request.seed()
+    return [replace(request, settings=replace(request.settings, seed=seed + number)) for number in range(count)]
+
+
+def fitting(service: Service, request: Request) -> Request:
+    """The request with the tokens that the model and the server allow; SettingsError where there is no room."""
+    served = service.served
+    check_ids([ids for ids in (request.ids, request.source) if ids is not None], served.model.vocab_size)
+    room = min(request.limit(served.model.max_length), service.limits.tokens)
+    return replace(request, settings=replace(request.settings, max_tokens=room))
+
+
+def prompts_of(served: Served, body: CompletionBody, settings: SamplingSettings) -> list[Request]:
+    """The requests of a completion: texts, or ids."""
+    given: Sequence[str | list[int]]
+    prompt = body.prompt
+    single = isinstance(prompt, str) or (prompt and isinstance(prompt[0], int))
+    given = [prompt] if single else prompt  # type: ignore[assignment, list-item]
+    if not given:
+        raise Refusal(400, "prompt is an empty list: give at least one text", param="prompt")
+    return [of_prompt(served, one, settings) for one in given]
+
+
+def of_prompt(served: Served, prompt: str | list[int], settings: SamplingSettings) -> Request:
+    """A request about one prompt."""
+    if isinstance(prompt, str):
+        return ask(served.model, served.tokenizer, prompt, settings)
+    if served.model.kind != "decoder":
+        raise SettingsError(f"an {served.model.kind} takes its prompt as text, not as tokens")
+    end = served.tokenizer.eos_id
+    return Request(tuple(prompt), settings, frozenset() if end is None else frozenset({end}), served.tokenizer)

@@ -1,0 +1,201 @@
+"""The engine in a thread of its own, and the way in and out for the handlers of requests.
+
+Handlers live in an event loop and must never compute; the engine computes all the time and must never wait for a slow
+reader. Between them stand a list of what came in, which the thread empties between two steps, and a queue for each
+request, which the event loop fills from what a step gave. A reader who leaves takes the request with it: it is
+cancelled, and what it held in the engine is free with the next step.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nextword.core.errors import CheckpointError, NextwordError
+from nextword.engine.request import Request, Step
+from nextword.models.family import Storable
+from nextword.serve.errors import Refusal
+from nextword.serve.settings import LimitSettings
+from nextword.tokenizers.base import Tokenizer
+from nextword.tokenizers.conversations import Chat
+
+Event = tuple[int, Step | NextwordError]  # the number of a request, and what became of it
+RETRY_SECONDS = 1  # after which to try again where nothing is known of how long requests take
+
+
+class Engine(Protocol):
+    """What continues many requests at once, step by step."""
+
+    def add(self, request: Request) -> int:
+        """Takes a request; its number."""
+        ...
+
+    def cancel(self, number: int) -> None:
+        """Forgets a request, wherever it is."""
+        ...
+
+    def step(self) -> list[Event]:
+        """One step of all that run; nothing when there is nothing to do."""
+        ...
+
+
+@dataclass
+class Served:
+    """A model that is served. chat: its conversation template, None without one. created: in seconds since 1970."""
+
+    name: str
+    model: Storable
+    tokenizer: Tokenizer
+    chat: Chat | None
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+class Answer:
+    """The steps of requests that were asked together, as they come; `row` of each says of which.
+
+    An error of one ends them all. `close` must be called: it takes what still runs out of the engine.
+    """
+
+    def __init__(self, service: "Service", requests: Sequence[Request], deadline: float) -> None:
+        self.service, self.requests, self.deadline = service, requests, deadline
+        self.came: asyncio.Queue[tuple[int, Step | NextwordError]] = asyncio.Queue()
+        self.going = set(range(len(requests)))
+
+    async def __aiter__(self) -> AsyncIterator[Step]:
+        """The steps; Refusal 504 when the time is over."""
+        while self.going:
+            try:
+                async with asyncio.timeout_at(self.deadline):
+                    row, found = await self.came.get()
+            except TimeoutError:
+                limit = self.service.limits.seconds
+                raise Refusal(
+                    504, f"the request has taken {limit:g} seconds, the most it may", code="timeout"
+                ) from None
+            if isinstance(found, NextwordError):
+                raise found
+            if found.stop is not None:
+                self.going.discard(row)
+            yield found
+
+    def close(self) -> None:
+        """Ends what has not ended."""
+        self.service.leave(self)
+
+
+class Service:
+    """Takes requests, and brings their steps to whoever asked. `start` it within the event loop that will ask."""
+
+    def __init__(self, served: Served, engine: Engine, limits: LimitSettings) -> None:
+        self.served, self.engine, self.limits = served, engine, limits
+        self.closing = False
+        self.open = 0  # requests that wait or run
+        self.seconds_each = 0.0  # a running mean of how long one takes
+        self.work = threading.Condition()
+        self.inbox: deque[Callable[[], None]] = deque()  # to be done by the engine's thread, between two steps
+        self.places: dict[int, tuple[Answer, int]] = {}  # whose requests the engine's numbers are; of its thread alone
+        self.ended = False
+
+    def start(self) -> None:
+        """Begins to work."""
+        self.loop = asyncio.get_running_loop()
+        self.thread = threading.Thread(target=self.run, name="engine", daemon=True)
+        self.thread.start()
+
+    async def stop(self) -> None:
+        """Refuses what comes, lets what runs finish within the grace, and ends the thread."""
+        self.closing = True
+        end = self.loop.time() + self.limits.grace
+        while self.open and self.loop.time() < end:
+            await asyncio.sleep(0.02)
+        with self.work:
+            self.ended = True
+            self.work.notify()
+        await asyncio.to_thread(self.thread.join)
+
+    def ask(self, requests: Sequence[Request]) -> Answer:
+        """Puts requests into the engine; their steps come through the answer.
+
+        Refusal 503 while stopping, 429 when too many wait.
+        """
+        if self.closing:
+            raise Refusal(503, "the server is stopping", headers={"Retry-After": str(RETRY_SECONDS)})
+        if self.open + len(requests) > self.limits.queue:
+            wait = max(RETRY_SECONDS, round(self.seconds_each))
+            raise Refusal(
+                429,
+                f"{self.open} requests are waiting or running, the most is {self.limits.queue}: try again later",
+                code="queue_full",
+                headers={"Retry-After": str(wait)},
+            )
+        answer = Answer(self, requests, self.loop.time() + self.limits.seconds)
+        self.open += len(requests)
+        self.do(lambda: self.enter(answer))
+        return answer
+
+    def leave(self, answer: Answer) -> None:
+        """Takes an answer's requests out of the count, and out of the engine where they still run."""
+        taken = self.loop.time() - (answer.deadline - self.limits.seconds)
+        self.seconds_each += (taken - self.seconds_each) / 8
+        self.open -= len(answer.requests)
+        if answer.going:
+            self.do(lambda: self.take_out(answer))
+
+    def do(self, what: Callable[[], None]) -> None:
+        """Has something done by the engine's thread."""
+        with self.work:
+            self.inbox.append(what)
+            self.work.notify()
+
+    def enter(self, answer: Answer) -> None:
+        """In the engine's thread: adds an answer's requests."""
+        for row, request in enumerate(answer.requests):
+            try:
+                self.places[self.engine.add(request)] = answer, row
+            except NextwordError as error:
+                self.loop.call_soon_threadsafe(answer.came.put_nowait, (row, error))
+
+    def take_out(self, answer: Answer) -> None:
+        """In the engine's thread: cancels what still runs of an answer."""
+        for number in [number for number, (whose, _) in self.places.items() if whose is answer]:
+            del self.places[number]
+            self.engine.cancel(number)
+
+    def run(self) -> None:
+        """The engine's thread: what came in, then a step, until told to end."""
+        while True:
+            with self.work:
+                while not (self.inbox or self.places or self.ended):
+                    self.work.wait()
+                if self.ended:
+                    return
+                todo = list(self.inbox)
+                self.inbox.clear()
+            for one in todo:
+                one()
+            if events := self.advance():
+                self.loop.call_soon_threadsafe(self.deliver, events)
+
+    def advance(self) -> list[tuple[Answer, int, Step | NextwordError]]:
+        """A step of the engine; whose the events are."""
+        try:
+            events = self.engine.step()
+        except Exception as error:  # a fault of ours: who runs is told so, the engine goes on with who comes
+            events = [(number, CheckpointError(f"{type(error).__name__}: {error}")) for number in self.places]
+            for number in self.places:
+                self.engine.cancel(number)
+        found = []
+        for number, what in events:
+            answer, row = self.places[number]
+            found.append((answer, row, what))
+            if isinstance(what, NextwordError) or what.stop is not None:
+                del self.places[number]
+        return found
+
+    def deliver(self, events: list[tuple[Answer, int, Step | NextwordError]]) -> None:
+        """In the event loop: hands each event to who waits for it."""
+        for answer, row, what in events:
+            answer.came.put_nowait((row, what))

@@ -1,0 +1,75 @@
+"""OpenAI's own client against the server: what it sends is understood, what it reads is what `generate` gives."""
+
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+import nextword as nw
+
+
+@pytest.fixture
+def client(server: Any) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def lm(talking: Path) -> Any:
+    return nw.load(talking)
+
+
+def test_models(client: openai.OpenAI) -> None:
+    [model] = client.models.list().data
+    assert (model.id, client.models.retrieve("talking").id) == ("talking", "talking")
+    with pytest.raises(openai.NotFoundError, match="no model 'gpt-4' here, only 'talking'"):
+        client.models.retrieve("gpt-4")
+
+
+def test_a_completion_is_what_generate_gives(client: openai.OpenAI, lm: Any) -> None:
+    found = client.completions.create(model="talking", prompt="The cat", max_tokens=8, temperature=0, logprobs=0)
+    [wanted] = lm.continuations(["The cat"], lm_settings(max_tokens=8, temperature=0))
+    [choice] = found.choices
+    assert (choice.text, choice.finish_reason) == (wanted.text, "length")
+    assert choice.logprobs.token_logprobs == pytest.approx(wanted.logprobs, abs=1e-4)
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (len(wanted.prompt_ids), 8)
+
+
+def lm_settings(**settings: Any) -> Any:
+    from nextword.decode.settings import SamplingSettings
+
+    return SamplingSettings(**settings)
+
+
+def test_a_stream_is_the_whole_in_pieces(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "talking", "prompt": "A dog", "max_tokens": 12, "seed": 5, "n": 2}
+    whole = client.completions.create(**asked)
+    texts, usage = ["", ""], None
+    for chunk in client.completions.create(**asked, stream=True, stream_options={"include_usage": True}):
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+        usage = chunk.usage or usage
+    assert texts == [choice.text for choice in whole.choices]
+    assert texts[0] != texts[1]
+    assert usage == whole.usage
+
+
+def test_a_conversation(client: openai.OpenAI, lm: Any) -> None:
+    messages: Any = [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": [{"type": "text", "text": "A cat?"}]},
+    ]
+    asked: dict[str, Any] = {"model": "talking", "messages": messages, "max_completion_tokens": 6, "seed": 3}
+    whole = client.chat.completions.create(**asked, logprobs=True)
+    wanted = lm.generate("system: Be short.\nuser: A cat?\nassistant:", max_tokens=6, seed=3)
+    assert whole.choices[0].message.content == wanted
+    assert len(whole.choices[0].logprobs.content) == 6
+    pieces = [chunk.choices[0].delta.content for chunk in client.chat.completions.create(**asked, stream=True)]
+    assert "".join(piece for piece in pieces if piece) == wanted
+
+
+def test_a_model_without_a_template_does_not_converse(serve: Any, tiny: Any) -> None:
+    with serve(tiny("llama")) as server:
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+        with pytest.raises(openai.BadRequestError, match="no conversation template .* use /v1/completions"):
+            client.chat.completions.create(model="llama", messages=[{"role": "user", "content": "x"}])
