@@ -37,5 +37,9 @@ def create_app(service: Service, access: AccessSettings = AccessSettings()) -> F
         app.add_middleware(
             CORSMiddleware, allow_origins=access.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
         )
-    app.add_middleware(Guard, access=access, body_bytes=service.limits.body_bytes)
+
+    def count(path: str, status: int) -> None:
+        service.metrics.requests.labels(path, status).inc()
+
+    app.add_middleware(Guard, access=access, body_bytes=service.limits.body_bytes, count=count)
     return app

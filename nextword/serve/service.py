@@ -10,19 +10,23 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
+from nextword.assembly.sentence import Sentence
 from nextword.core.errors import CheckpointError, NextwordError
 from nextword.engine.request import Request, Step
 from nextword.models.family import Storable
 from nextword.serve.errors import Refusal
+from nextword.serve.metrics import Metrics
 from nextword.serve.settings import LimitSettings
 from nextword.tokenizers.base import Tokenizer
 from nextword.tokenizers.conversations import Chat
 
+T = TypeVar("T")
 Event = tuple[int, Step | NextwordError]  # the number of a request, and what became of it
+SHARE_OF_LAST = 0.125  # of the last request in the running mean of how long one takes
 RETRY_SECONDS = 1  # after which to try again where nothing is known of how long requests take
 
 
@@ -41,15 +45,23 @@ class Engine(Protocol):
         """One step of all that run; nothing when there is nothing to do."""
         ...
 
+    def figures(self) -> Mapping[str, float]:
+        """What it does, as `metrics.ENGINE` names it."""
+        ...
+
 
 @dataclass
 class Served:
-    """A model that is served. chat: its conversation template, None without one. created: in seconds since 1970."""
+    """A model that is served. created: in seconds since 1970.
+
+    chat: its conversation template. sentence: what its folder says of vectors for texts. Either may be missing.
+    """
 
     name: str
     model: Storable
     tokenizer: Tokenizer
-    chat: Chat | None
+    chat: Chat | None = None
+    sentence: Sentence | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -59,8 +71,11 @@ class Answer:
     An error of one ends them all. `close` must be called: it takes what still runs out of the engine.
     """
 
-    def __init__(self, service: "Service", requests: Sequence[Request], deadline: float) -> None:
-        self.service, self.requests, self.deadline = service, requests, deadline
+    def __init__(self, service: "Service", requests: Sequence[Request]) -> None:
+        self.service, self.requests = service, requests
+        self.asked = service.loop.time()
+        self.deadline = self.asked + service.limits.seconds
+        self.latest: dict[int, float] = {}  # when each row got its last token
         self.came: asyncio.Queue[tuple[int, Step | NextwordError]] = asyncio.Queue()
         self.going = set(range(len(requests)))
 
@@ -91,6 +106,7 @@ class Service:
 
     def __init__(self, served: Served, engine: Engine, limits: LimitSettings) -> None:
         self.served, self.engine, self.limits = served, engine, limits
+        self.metrics = Metrics(engine.figures)
         self.closing = False
         self.open = 0  # requests that wait or run
         self.seconds_each = 0.0  # a running mean of how long one takes
@@ -119,11 +135,18 @@ class Service:
     def ask(self, requests: Sequence[Request]) -> Answer:
         """Puts requests into the engine; their steps come through the answer.
 
-        Refusal 503 while stopping, 429 when too many wait.
+        Refusal as `admit`.
         """
+        self.admit(len(requests))
+        answer = Answer(self, requests)
+        self.do(lambda: self.enter(answer))
+        return answer
+
+    def admit(self, count: int) -> None:
+        """Counts requests that come; Refusal 503 while stopping, 429 when too many wait."""
         if self.closing:
             raise Refusal(503, "the server is stopping", headers={"Retry-After": str(RETRY_SECONDS)})
-        if self.open + len(requests) > self.limits.queue:
+        if self.open + count > self.limits.queue:
             wait = max(RETRY_SECONDS, round(self.seconds_each))
             raise Refusal(
                 429,
@@ -131,15 +154,39 @@ class Service:
                 code="queue_full",
                 headers={"Retry-After": str(wait)},
             )
-        answer = Answer(self, requests, self.loop.time() + self.limits.seconds)
-        self.open += len(requests)
-        self.do(lambda: self.enter(answer))
-        return answer
+        self.open += count
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """The result of something that the engine's thread does between two steps; Refusal as `admit`.
+
+        It holds up all texts: keep it short.
+        """
+        self.admit(1)
+        result: asyncio.Future[T] = self.loop.create_future()
+
+        def settle(how: Callable[[Any], None], what: Any) -> None:
+            if not result.done():
+                how(what)
+
+        def run() -> None:
+            if result.cancelled():
+                return
+            try:
+                found: Any = work()
+            except Exception as error:
+                self.loop.call_soon_threadsafe(settle, result.set_exception, error)
+            else:
+                self.loop.call_soon_threadsafe(settle, result.set_result, found)
+
+        self.do(run)
+        try:
+            return await result
+        finally:
+            self.open -= 1
 
     def leave(self, answer: Answer) -> None:
         """Takes an answer's requests out of the count, and out of the engine where they still run."""
-        taken = self.loop.time() - (answer.deadline - self.limits.seconds)
-        self.seconds_each += (taken - self.seconds_each) / 8
+        self.seconds_each += (self.loop.time() - answer.asked - self.seconds_each) * SHARE_OF_LAST
         self.open -= len(answer.requests)
         if answer.going:
             self.do(lambda: self.take_out(answer))
@@ -197,5 +244,14 @@ class Service:
 
     def deliver(self, events: list[tuple[Answer, int, Step | NextwordError]]) -> None:
         """In the event loop: hands each event to who waits for it."""
+        now = self.loop.time()
         for answer, row, what in events:
             answer.came.put_nowait((row, what))
+            if isinstance(what, NextwordError):
+                continue
+            self.metrics.tokens.inc()
+            if row in answer.latest:
+                self.metrics.next.observe(now - answer.latest[row])
+            else:
+                self.metrics.first.observe(now - answer.asked)
+            answer.latest[row] = now

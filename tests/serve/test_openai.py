@@ -73,3 +73,31 @@ def test_a_model_without_a_template_does_not_converse(serve: Any, tiny: Any) -> 
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
         with pytest.raises(openai.BadRequestError, match="no conversation template .* use /v1/completions"):
             client.chat.completions.create(model="llama", messages=[{"role": "user", "content": "x"}])
+
+
+def test_embeddings(client: openai.OpenAI, lm: Any) -> None:
+    texts = ["A cat", "The dog sat too."] * 20
+    wanted = lm.embed(texts)
+    for form in ("base64", "float"):
+        found = client.embeddings.create(model="talking", input=texts, encoding_format=form)
+        assert [item.embedding for item in found.data] == pytest.approx(wanted.tolist(), abs=1e-5)
+    with pytest.raises(openai.BadRequestError, match="an empty text has no embedding"):
+        client.embeddings.create(model="talking", input=[""])
+
+
+def test_metrics(client: openai.OpenAI, server: Any) -> None:
+    import httpx
+
+    def figures() -> dict[str, float]:
+        text = httpx.get(f"{server.url}/metrics").text
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
+
+    before = figures()
+    client.completions.create(model="talking", prompt="A", max_tokens=7, n=2)
+    after = figures()
+    grown = {name: after[name] - before.get(name, 0) for name in after}
+    assert grown["nextword_generated_tokens_total"] == 14
+    assert grown["nextword_first_token_seconds_count"] == 2
+    assert grown["nextword_next_token_seconds_count"] == 12
+    assert grown['nextword_requests_total{path="/v1/completions",status="200"}'] == 1
+    assert after["nextword_running"] == after["nextword_waiting"] == 0
