@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from nextword.assembly.sentence import Sentence
 from nextword.core.errors import CheckpointError, NextwordError
@@ -68,7 +68,7 @@ class Served:
 class Answer:
     """The steps of requests that were asked together, as they come; `row` of each says of which.
 
-    An error of one ends them all. `close` must be called: it takes what still runs out of the engine.
+    An error of one ends them all. A context: at its end what still runs is taken out of the engine.
     """
 
     def __init__(self, service: "Service", requests: Sequence[Request]) -> None:
@@ -96,8 +96,17 @@ class Answer:
                 self.going.discard(row)
             yield found
 
-    def close(self) -> None:
-        """Ends what has not ended."""
+    async def rows(self) -> list[list[Step]]:
+        """All steps, request by request."""
+        found: list[list[Step]] = [[] for _ in self.requests]
+        async for step in self:
+            found[step.row].append(step)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self.service.leave(self)
 
 

@@ -58,7 +58,7 @@ class Chat:
     """
 
     def __init__(self, tokenizer: Tokenizer, source: str = CHATML, where: str = "the built-in template") -> None:
-        self.tokenizer, self.where = tokenizer, where
+        self.tokenizer, self.source, self.where = tokenizer, source, where
         self.render_template: Callable[..., str] = compiled(source, where)
         self.control = sorted((tokenizer.token(number) for number in tokenizer.specials), key=len, reverse=True)
         self.ends = {*self.control, CHATML_END}

@@ -1,5 +1,6 @@
 """A server on a free port, in a thread of this process."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +23,26 @@ TEMPLATE = (
 )
 
 
+HEAD = (
+    "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+)
+
+
 class Running:
     """A server that runs: its address, its service."""
 
     def __init__(self, service: Service, port: int) -> None:
         self.service, self.port, self.url = service, port, f"http://127.0.0.1:{port}"
+
+    def connect(self, body: bytes, length: int | None = None, buffer: int | None = None) -> socket.socket:
+        """A connection that has sent a completion's body, of which it may say another length than it has."""
+        found = socket.socket()
+        if buffer:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        found.settimeout(10)
+        found.connect(("127.0.0.1", self.port))
+        found.sendall(HEAD.format(len(body) if length is None else length).encode() + body)
+        return found
 
 
 @contextmanager

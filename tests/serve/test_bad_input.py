@@ -9,9 +9,6 @@ import httpx
 import pytest
 
 JSON = {"content-type": "application/json"}
-HEAD = (
-    "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
-)
 
 
 def post(server: Any, path: str, **body: Any) -> httpx.Response:
@@ -105,15 +102,8 @@ def test_other_methods(server: Any) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, None)
 
 
-def raw(server: Any, body: bytes) -> socket.socket:
-    """A connection that has sent a request."""
-    found = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-    found.sendall(HEAD.format(len(body)).encode() + body)
-    return found
-
-
 def test_half_closed_connections(server: Any) -> None:
-    with raw(server, b'{"prompt": "a", "max_tokens": 50, "stream": true}') as connection:
+    with server.connect(b'{"prompt": "a", "max_tokens": 50, "stream": true}') as connection:
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(4096):
             pass
@@ -121,9 +111,8 @@ def test_half_closed_connections(server: Any) -> None:
 
 def test_readers_who_leave(server: Any) -> None:
     for _ in range(20):
-        raw(server, b'{"prompt": "a", "max_tokens": 60, "stream": true, "n": 8}').close()
+        server.connect(b'{"prompt": "a", "max_tokens": 60, "stream": true, "n": 8}').close()
 
 
 def test_bodies_that_never_end(server: Any) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-        connection.sendall(HEAD.format(100).encode() + b"{")
+    server.connect(b"{", length=100).close()

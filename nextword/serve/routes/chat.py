@@ -16,6 +16,8 @@ from nextword.serve.errors import Refusal, data_refusal
 from nextword.serve.events import EventStream, while_there
 from nextword.serve.service import Service
 from nextword.serve.telling import REASONS, Usage, chat_logprobs, head
+from nextword.serve.tools import Call, Calls, as_template_knows
+from nextword.serve.tools import check as check_tools
 from nextword.tokenizers.chat_prompt import prompt_ids
 
 PLACE = 4
@@ -35,80 +37,105 @@ class Talk:
                 "use /v1/completions, or put the template there that it was trained with",
             )
         self.check(body)
+        self.tools = body.tools if body.tools and body.tool_choice != "none" else None
+        if self.tools:
+            check_tools(served.chat, self.tools)
         limit = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
         settings = sampling(body, service.limits, limit)
         count = choices(body, 1, service.limits)
         try:
-            ids = prompt_ids(served.chat, [spoken(message) for message in body.messages], body.tools)
+            ids = prompt_ids(served.chat, [spoken(message) for message in body.messages], self.tools)
         except DataError as error:
             raise data_refusal(error, "messages") from None
-        end = served.tokenizer.eos_id
-        prompt = fitting(service, Asked(tuple(ids), settings, frozenset({end} - {None}), served.tokenizer))
+        ends = [] if served.tokenizer.eos_id is None else [served.tokenizer.eos_id]
+        prompt = fitting(service, Asked(tuple(ids), settings, frozenset(ends), served.tokenizer))
         self.service, self.body, self.usage = service, body, Usage([prompt])
         self.requests = copies(prompt, count)
-        self.id = head("chatcmpl", "", served.name)
+        self.head = head("chatcmpl", "", served.name)
 
     def check(self, body: ChatBody) -> None:
         """Refusal for what this server does not do."""
         if body.top_logprobs:
             raise Refusal(400, "top_logprobs is not supported by this server", param="top_logprobs")
-        for name in ("tools", "tool_choice", "response_format"):
-            if getattr(body, name) not in (None, [], "none", {"type": "text"}):
-                raise Refusal(400, f"{name} is not supported by this server", param=name)
+        if body.response_format not in (None, {"type": "text"}):
+            raise Refusal(400, "response_format is not supported by this server", param="response_format")
+        if body.tool_choice not in (None, "none", "auto"):
+            raise Refusal(400, "tool_choice must be none or auto: no call can be forced", param="tool_choice")
 
     def logprobs(self, steps: list[Step]) -> Object | None:
         """The log-probabilities, where they were asked for."""
         return chat_logprobs(self.service.served.tokenizer, steps) if self.body.logprobs else None
 
+    def pieces(self, calls: Calls, step: Step) -> list[str | Call]:
+        """What a step lets be said: text, and calls of functions where there are any."""
+        if not self.tools:
+            return [step.text]
+        return [*calls.push(step.text), *(calls.flush() if step.stop else ())]
+
+    def message(self, steps: list[Step]) -> tuple[Object, str]:
+        """A finished answer, and why it ended."""
+        calls = Calls()
+        said = [piece for step in steps for piece in self.pieces(calls, step)]
+        message: Object = {"role": "assistant", "content": "".join(p for p in said if isinstance(p, str))}
+        found = [piece.told() for piece in said if not isinstance(piece, str)]
+        if found:
+            message |= {"content": message["content"].strip() or None, "tool_calls": found}
+        return {**message, "refusal": None}, reason(steps[-1], calls)
+
     async def whole(self) -> Object:
-        """The finished answer."""
-        rows: list[list[Step]] = [[] for _ in self.requests]
-        answer = self.service.ask(self.requests)
-        try:
-            async for step in answer:
-                rows[step.row].append(step)
-        finally:
-            answer.close()
+        """The finished answers."""
+        with self.service.ask(self.requests) as answer:
+            rows = await answer.rows()
         self.usage.new = sum(map(len, rows))
-        told = [
-            {
-                "index": row,
-                "message": {"role": "assistant", "content": "".join(step.text for step in steps), "refusal": None},
-                "logprobs": self.logprobs(steps),
-                "finish_reason": REASONS[steps[-1].stop or "length"],
-            }
-            for row, steps in enumerate(rows)
-        ]
-        return {**self.id, "object": "chat.completion", "choices": told, "usage": self.usage.told()}
+        choices = []
+        for row, steps in enumerate(rows):
+            message, why = self.message(steps)
+            choices.append({"index": row, "message": message, "logprobs": self.logprobs(steps), "finish_reason": why})
+        return {**self.head, "object": "chat.completion", "choices": choices, "usage": self.usage.told()}
 
     async def parts(self) -> AsyncGenerator[Object, None]:
         """An object for each step."""
-        answer = self.service.ask(self.requests)
+        calls = [Calls() for _ in self.requests]
         begun: set[int] = set()
-        about = {**self.id, "object": "chat.completion.chunk"}
-        try:
+        about = {**self.head, "object": "chat.completion.chunk"}
+        with self.service.ask(self.requests) as answer:
             async for step in answer:
                 self.usage.new += 1
-                delta = {"content": step.text} if step.row in begun else {"role": "assistant", "content": step.text}
-                begun.add(step.row)
-                reason = REASONS[step.stop] if step.stop else None
-                choice = {
-                    "index": step.row,
-                    "delta": delta,
-                    "logprobs": self.logprobs([step]),
-                    "finish_reason": reason,
-                }
-                yield {**about, "choices": [choice]}
+                deltas = [delta(piece) for piece in self.pieces(calls[step.row], step)]
+                deltas = deltas or ([{}] if step.stop or self.body.logprobs else [])
+                for place, part in enumerate(deltas):
+                    last = place == len(deltas) - 1
+                    choice = {
+                        "index": step.row,
+                        "delta": part if step.row in begun else {"role": "assistant", **part},
+                        "logprobs": None if place else self.logprobs([step]),
+                        "finish_reason": reason(step, calls[step.row]) if step.stop and last else None,
+                    }
+                    begun.add(step.row)
+                    yield {**about, "choices": [choice]}
             if self.body.stream_options and self.body.stream_options.include_usage:
                 yield {**about, "choices": [], "usage": self.usage.told()}
-        finally:
-            answer.close()
+
+
+def reason(step: Step, calls: Calls) -> str:
+    """Why an answer ended."""
+    why = REASONS[step.stop or "length"]
+    return "tool_calls" if calls.count and why == "stop" else why
+
+
+def delta(piece: str | Call) -> Object:
+    """A piece of a streamed answer."""
+    return {"content": piece} if isinstance(piece, str) else {"tool_calls": [{"index": piece.index, **piece.told()}]}
 
 
 def spoken(message: MessageBody) -> Object:
-    """A message as templates know it: its text, and of the rest what was given."""
+    """A message as templates know it."""
     role = "system" if message.role == "developer" else message.role
-    return {"role": role, "content": text_of(message.content)}
+    found: Object = {"role": role, "content": text_of(message.content)}
+    if message.tool_calls:
+        found["tool_calls"] = as_template_knows(message.tool_calls)
+    given = {"name": message.name, "tool_call_id": message.tool_call_id}
+    return found | {name: value for name, value in given.items() if value is not None}
 
 
 def text_of(content: str | list[Object] | None) -> str:
