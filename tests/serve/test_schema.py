@@ -21,9 +21,7 @@ def test_no_request_makes_a_server_error(talking: Path, serve: Any, examples: in
         for found in schema.get_all_operations():
             operation = found.ok()
 
-            @hypothesis.settings(
-                max_examples=examples, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
-            )
+            @calm
             @hypothesis.given(case=operation.as_strategy())
             def check(case: Any) -> None:
                 nonlocal count
