@@ -116,10 +116,9 @@ class Attention(nn.Module):
         """What each position takes of the values."""
         q_BHTE, k_BKTE = self.split(self.clip(self.query(x_BTD))), self.split(self.clip(self.key(x_BTD)))
         q_BHTE, k_BKTE = self.turn(self.query_norm(q_BHTE), *angles), self.turn(self.key_norm(k_BKTE), *angles)
-        if view is not None:
-            k_BKTE, v_BKTE = view.write(memory, k_BKTE, v_BKTE)
         dropout = self.settings.dropout if self.training else 0.0
-        a_BHTE = self.attend(q_BHTE, k_BKTE, v_BKTE, sight, dropout, self.settings.scale)
+        attend = self.attend if view is None else partial(view.attend, memory, self.attend)
+        a_BHTE = attend(q_BHTE, k_BKTE, v_BKTE, sight, dropout, self.settings.scale)
         return self.output(a_BHTE.transpose(1, 2).flatten(2))
 
     def split(self, x_BTD: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ would look at was overwritten, and whoever tries is told so.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -157,6 +157,18 @@ class View:
     def write(self, layer: LayerCache, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
         """Stores new keys and values; gives all that this call may look at, k_BKSE and v_BKSE, at places `keys`."""
         return layer.store(self, k_BKTE, v_BKTE)
+
+    def attend(
+        self,
+        layer: LayerCache,
+        attend: Callable[..., Tensor],
+        q_BHTE: Tensor,
+        k_BKTE: Tensor,
+        v_BKTE: Tensor,
+        *how: object,
+    ) -> Tensor:
+        """Attention (`attend`) of the queries of this call to what the layer holds and the new keys and values."""
+        return attend(q_BHTE, *self.write(layer, k_BKTE, v_BKTE), *how)
 
     def rolls(self, room: int | None) -> bool:
         """Whether a layer that keeps so many places gives less than all keys."""

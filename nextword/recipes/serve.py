@@ -71,5 +71,9 @@ def make_service(settings: ServeSettings) -> Service:
     assembled = load(settings.model)
     chat = Chat.found(assembled.folder, assembled.tokenizer) if assembled.folder.is_dir() else None
     name = settings.name or assembled.folder.resolve().name
+<<<<<<< Updated upstream
     served = Served(name, assembled.model, assembled.tokenizer, chat, assembled.sentence)
+=======
+    served = Served(name, assembled.model, assembled.tokenizer, chat)
+>>>>>>> Stashed changes
     return Service(served, Sequential(assembled.model, stepper(assembled.model, TOKENS)), settings.limits)

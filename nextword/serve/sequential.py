@@ -32,10 +32,13 @@ class Sequential:
             self.running[1].close()
             self.running = None
 
+<<<<<<< Updated upstream
     def figures(self) -> dict[str, float]:
         """How many run and wait."""
         return {"running": int(self.running is not None), "waiting": len(self.waiting)}
 
+=======
+>>>>>>> Stashed changes
     def step(self) -> list[tuple[int, Step | NextwordError]]:
         """The next token of the first."""
         if self.running is None and self.waiting:

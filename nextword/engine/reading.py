@@ -1,0 +1,126 @@
+"""How texts that are continued together are read: a pool of blocks where the model's state is a plain cache.
+
+PagedReader   decoders whose attention sees all before it: one row of tokens of all texts (`nn/paged`)
+ApartReader   everything else (counts, recurrence, windows, encoder-decoders): each text by itself
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from nextword.engine.blocks import Blocks
+from nextword.engine.scheduler import Apart, Scheduler, Text, Work
+from nextword.engine.settings import EngineSettings
+from nextword.engine.step import Stepper
+from nextword.models.base import Batch, LanguageModel
+from nextword.models.stack import Places
+from nextword.models.transformer import Transformer
+from nextword.nn.mask import Reach
+from nextword.nn.paged import PagedAttend, PagedCache, PagedView
+from nextword.nn.position.rope import STRETCHING
+
+SHARE_OF_MEMORY = 4  # a quarter of what is free
+UNLIMITED = 1 << 16  # places that a text of a model without a limit may need
+
+
+def pages(model: LanguageModel) -> bool:
+    """Whether a model can read from blocks: every token sees all before it, at places that only the text decides."""
+    if not isinstance(model, Transformer) or model.kind != "decoder" or model.settings.bias is not None:
+        return False
+    scaled = [rope.scaling for rope in (model.settings.rope, model.settings.near_rope) if rope]
+    blocks = model.settings.blocks
+    whole = all(block.attention.reach == Reach() and block.arrangement != "disentangled" for block in blocks)
+    return whole and not any(isinstance(scaling, STRETCHING) for scaling in scaled)
+
+
+class PagedReader:
+    """All texts as one row of tokens; their keys and values in a pool."""
+
+    def __init__(self, model: Transformer, settings: EngineSettings, compiled: bool = True) -> None:
+        self.model = model
+        like = model.embedding.weight
+        places = settings.cache_tokens or affordable(model, settings)
+        blocks = Blocks(-(-places // settings.block), settings.block)
+        self.cache = PagedCache(model.shapes, blocks.count, settings.block, like)
+        self.scheduler = Scheduler(blocks, settings.rows, settings.step_tokens)
+        plain = like.dtype == torch.float32 and like.device.type == "cpu"
+        uncapped = all(block.attention.cap is None for block in model.settings.blocks)
+        self.kernel = kernel() if compiled and plain and uncapped else None
+
+    @property
+    def longest(self) -> int:
+        """Places that a text may need at most."""
+        return self.scheduler.blocks.count * self.scheduler.blocks.size
+
+    @torch.inference_mode()
+    def read(self, works: Sequence[Work]) -> Tensor:
+        """Reads the work of a step; logits_NV after those texts whose next token is to be chosen."""
+        model, device = self.model, self.model.embedding.weight.device
+        view = PagedView([work.part for work in works], self.cache.size, device, self.kernel)
+        batch = Batch(torch.tensor([[number for work in works for number in work.ids]], device=device))
+        x_1ND = model.embedding.read(batch.ids_BT, view.positions_BT, view.span, None)
+        places = Places(view.positions_BT, view.span, None, None, view)
+        hidden_ND = model.run(x_1ND, batch, places, self.cache)[0]
+        ends, wanted = 0, []
+        for work in works:
+            ends += work.count
+            if work.last:
+                wanted.append(ends - 1)
+        return model.logits(hidden_ND[wanted])
+
+    def forget(self, text: Text) -> None:
+        """Nothing to do: the scheduler has the blocks."""
+
+
+class ApartReader:
+    """Each text with a state of its own."""
+
+    def __init__(self, model: LanguageModel, settings: EngineSettings, steps: Stepper) -> None:
+        self.model, self.steps = model, steps
+        self.scheduler = Apart(settings.rows)
+        self.longest = model.max_length or UNLIMITED
+        self.states: dict[int, Any] = {}
+
+    @torch.inference_mode()
+    def read(self, works: Sequence[Work]) -> Tensor:
+        """Reads the work of a step; logits_NV after each text."""
+        found = []
+        for work in works:
+            text = work.text
+            if text.read == 0:
+                length = len(text.ids) + text.row.left
+                sources = None if text.source is None else [text.source]
+                logits_1V, state = self.steps.prefill([work.ids], length, sources)
+            else:
+                logits_1V, state = self.steps.step(work.ids, self.states[text.number])
+            self.states[text.number] = state
+            found.append(logits_1V)
+        return torch.cat(found)
+
+    def forget(self, text: Text) -> None:
+        """Drops the state of a text."""
+        self.states.pop(text.number, None)
+
+
+def affordable(model: Transformer, settings: EngineSettings) -> int:
+    """Places that the cache gets: for all rows at their longest, if a quarter of the free memory allows."""
+    like = model.embedding.weight
+    each = sum(2 * heads * width for heads, width in model.shapes) * like.element_size()
+    wanted = settings.rows * (model.max_length or UNLIMITED)
+    free = psutil.virtual_memory().available
+    if like.device.type == "cuda":
+        free = torch.cuda.mem_get_info(like.device)[0]
+    return max(settings.block, min(wanted, free // SHARE_OF_MEMORY // each))
+
+
+def kernel() -> PagedAttend | None:
+    """The compiled attention over blocks; None without Numba."""
+    if find_spec("numba") is None:
+        return None
+    from nextword.nn.kernels.paged import attend  # noqa: PLC0415 - Numba costs a second that not everybody need pay
+
+    return attend

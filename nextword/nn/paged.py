@@ -1,0 +1,155 @@
+"""A KV cache in blocks: many texts in one pool, each with a table of the blocks that hold its keys and values.
+
+Texts that are served together end at different times and begin alike. Cut into blocks of a few tokens, the cache of
+each takes no more room than its text, a block that is free fits everyone, and texts with the same beginning have the
+same blocks there (Kwon et al., "Efficient Memory Management for Large Language Model Serving with PagedAttention",
+2023). Place p of a text stands in block `table[p // size]` at p mod size.
+
+All tokens of a call stand in one row, text after text, so that the products of a layer are one product whatever the
+texts' lengths; only attention goes text by text: those that read one token by the kernel where there is one
+(`nn/kernels/paged`), those that read several over their keys laid side by side.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nextword.nn.mask import ALL, CAUSAL, Sight
+
+# out_NHE of queries (N, H, E), the pool's keys and values, the block tables (N, M), lengths and scale
+PagedAttend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
+
+
+class PagedLayer:
+    """One layer's pool: keys and values (blocks, K, size, E)."""
+
+    def __init__(self, k_PKSE: Tensor, v_PKSE: Tensor) -> None:
+        self.k_PKSE, self.v_PKSE = k_PKSE, v_PKSE
+
+    @property
+    def size(self) -> int:
+        """Places in a block."""
+        return self.k_PKSE.shape[2]
+
+
+class PagedCache:
+    """The pools of all layers; whose a block is, the engine knows."""
+
+    def __init__(self, shapes: Sequence[tuple[int, int]], blocks: int, size: int, like: Tensor) -> None:
+        self.layers = [
+            PagedLayer(
+                *(torch.zeros(blocks, *(heads, size, width), dtype=like.dtype, device=like.device) for _ in "kv")
+            )
+            for heads, width in shapes
+        ]
+        self.size = size
+
+
+@dataclass(frozen=True)
+class Part:
+    """The tokens of one text in a call: how many, at which place the first of them stands, and the text's blocks."""
+
+    count: int
+    begin: int
+    blocks: Sequence[int]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the text after the call."""
+        return self.begin + self.count
+
+
+@dataclass(frozen=True)
+class PagedView:
+    """Where the tokens of a call stand. Those of texts that read one token come first.
+
+    kernel: attention of such tokens over the pool; None for the plain way.
+    """
+
+    parts: Sequence[Part]
+    size: int
+    device: torch.device
+    kernel: PagedAttend | None = None
+    fresh = True  # as far as masks go: each text's attention knows for itself what it sees
+    even = False
+
+    @property
+    def span(self) -> int:
+        """One more than the largest place."""
+        return max(part.length for part in self.parts)
+
+    @property
+    def singles(self) -> int:
+        """How many texts read one token."""
+        return sum(part.count == 1 for part in self.parts)
+
+    @cached_property
+    def positions_BT(self) -> Tensor:
+        """The place of each token in its text, (1, N)."""
+        places = [place for part in self.parts for place in range(part.begin, part.length)]
+        return torch.tensor([places], device=self.device)
+
+    @cached_property
+    def cells(self) -> tuple[Tensor, Tensor]:
+        """The block of each token and its place there, (N)."""
+        owners = [part.blocks[place // self.size] for part in self.parts for place in range(part.begin, part.length)]
+        return torch.tensor(owners, device=self.device), self.positions_BT[0] % self.size
+
+    @cached_property
+    def tables(self) -> list[Tensor]:
+        """The blocks of each text, as far as it reaches."""
+        reach = [-(-part.length // self.size) for part in self.parts]
+        rows = zip(self.parts, reach, strict=True)
+        return [torch.tensor(part.blocks[:count], device=self.device) for part, count in rows]
+
+    @cached_property
+    def single_tables(self) -> tuple[Tensor, Tensor]:
+        """For the kernel: the tables of the texts that read one token, filled up with 0, and their lengths."""
+        tables_NM = torch.nn.utils.rnn.pad_sequence(self.tables[: self.singles], batch_first=True)
+        return tables_NM, torch.tensor([part.length for part in self.parts[: self.singles]], device=self.device)
+
+    def attend(
+        self,
+        layer: PagedLayer,
+        attend: Callable[..., Tensor],
+        q_BHTE: Tensor,
+        k_BKTE: Tensor,
+        v_BKTE: Tensor,
+        sight: Sight,
+        dropout: float,
+        scale: float | None,
+    ) -> Tensor:
+        """Stores the new keys and values, and lets each text's queries see their own text."""
+        blocks_N, places_N = self.cells
+        layer.k_PKSE[blocks_N, :, places_N] = k_BKTE[0].transpose(0, 1)
+        layer.v_PKSE[blocks_N, :, places_N] = v_BKTE[0].transpose(0, 1)
+        found, start, first = [], 0, 0
+        if self.kernel is not None and self.singles:
+            start = first = self.singles
+            q_NHE = q_BHTE[0, :, :start].transpose(0, 1)
+            scale_ = q_NHE.shape[-1] ** -0.5 if scale is None else scale
+            a_NHE = self.kernel(q_NHE, layer.k_PKSE, layer.v_PKSE, *self.single_tables, scale_)
+            found.append(a_NHE.transpose(0, 1)[None])
+        for part, table in zip(self.parts[first:], self.tables[first:], strict=True):
+            k_1KSE, v_1KSE = (side_by_side(pool, table, part.length) for pool in (layer.k_PKSE, layer.v_PKSE))
+            q_1HTE = q_BHTE[:, :, start : start + part.count]
+            found.append(attend(q_1HTE, k_1KSE, v_1KSE, self.sight(part), dropout, scale))
+            start += part.count
+        return torch.cat(found, 2)
+
+    def sight(self, part: Part) -> Sight:
+        """What the tokens of a text see: all before them, and themselves."""
+        if part.begin == 0:
+            return CAUSAL
+        if part.count == 1:
+            return ALL
+        queries_T = torch.arange(part.begin, part.length, device=self.device)
+        return Sight(mask=(torch.arange(part.length, device=self.device) <= queries_T[:, None])[None, None])
+
+
+def side_by_side(pool_PKSE: Tensor, table_M: Tensor, length: int) -> Tensor:
+    """The first `length` keys (or values) of a text out of its blocks, (1, K, S, E)."""
+    return pool_PKSE[table_M].transpose(0, 1).flatten(1, 2)[None, :, :length]
