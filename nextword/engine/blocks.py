@@ -1,8 +1,8 @@
 """Whose each block of a paged cache is, and which blocks hold what many texts begin with.
 
-A block that is full gets a name: the hash of its tokens and of the name of the block before it. So a name stands for a
-whole beginning, and a text whose first blocks have known names shares them and need not read those tokens (automatic
-prefix caching; Kwon et al., "PagedAttention", 2023, and vLLM). Blocks count who uses them. One that nobody uses any more
+A block that is full gets a name: the hash of its tokens and of the name of the block before it. So a name stands for
+a whole beginning, and a text whose first blocks have known names shares them and need not read those tokens (prefix
+caching; Kwon et al., "PagedAttention", 2023, and vLLM). Blocks count who uses them. One that nobody uses any more
 keeps its name and content until its place is needed; of those, what was used longest ago goes first.
 """
 
@@ -40,7 +40,6 @@ class Blocks:
         self.name_of: list[bytes | None] = [None] * count
         self.named: dict[bytes, int] = {}
         self.unused: OrderedDict[int, None] = OrderedDict.fromkeys(range(count))  # the one to take next first
-        self.hits = self.asked = 0  # tokens that were found, and that were looked for
 
     @property
     def free(self) -> int:
@@ -80,7 +79,7 @@ class Blocks:
             self.named[name], self.name_of[number] = number, name
 
     def leave(self, numbers: Sequence[int]) -> None:
-        """One user less. The last blocks of a text are the first to be taken: a beginning is of more use than an end."""
+        """One user less. A text's last blocks are the first to be taken: a beginning is of more use than an end."""
         for number in reversed(numbers):
             self.users[number] -= 1
             if not self.users[number]:

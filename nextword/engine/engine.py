@@ -18,7 +18,7 @@ from nextword.decode.strategies import sample
 from nextword.decode.strategy import Reading, Tools, name_of
 from nextword.engine.reading import ApartReader, PagedReader, pages
 from nextword.engine.request import Request
-from nextword.engine.scheduler import Text
+from nextword.engine.scheduler import Scheduler, Text, Work
 from nextword.engine.settings import EngineSettings
 from nextword.engine.step import Compiled, check_ids, stepper
 from nextword.models.base import LanguageModel
@@ -45,7 +45,7 @@ class Engine:
             self.reader = ApartReader(model, settings, stepper(model, TOKENS, compiled))
         self.scheduler = self.reader.scheduler
         self.texts: dict[int, Text] = {}
-        self.last = 0
+        self.last = self.prompt_tokens = 0
 
     def add(self, request: Request) -> int:
         """Takes a request; its number. SettingsError for what cannot be done."""
@@ -60,6 +60,7 @@ class Engine:
                 "fewer tokens, or set engine.cache_tokens higher"
             )
         self.last += 1
+        self.prompt_tokens += len(request.ids)
         self.texts[self.last] = text = Text(self.last, row, request.source)
         self.scheduler.add(text)
         return self.last
@@ -76,13 +77,27 @@ class Engine:
         """Texts that run or wait."""
         return len(self.texts)
 
+    def read(self, works: Sequence[Work]) -> Tensor:
+        """logits_NV after those texts whose next token is to be chosen."""
+        return self.reader.read(works)
+
+    def figures(self) -> dict[str, float]:
+        """What runs and waits, and what the cache holds."""
+        scheduler = self.scheduler
+        found: dict[str, float] = {"running": len(scheduler.running), "waiting": len(scheduler.waiting)}
+        found |= {"prompt_tokens": self.prompt_tokens, "preempted": scheduler.preempted}
+        if isinstance(scheduler, Scheduler):
+            blocks = scheduler.blocks
+            found |= {"blocks": blocks.count, "blocks_used": blocks.count - blocks.free, "prefix_hits": scheduler.hits}
+        return found
+
     @torch.inference_mode()
     def step(self) -> list[Event]:
         """One step of all that run; nothing when there is nothing to do."""
         works = self.scheduler.next()
         if not works:
             return []
-        logits_NV = self.reader.read(works)
+        logits_NV = self.read(works)
         self.scheduler.done(works)
         events = self.choose([work.text for work in works if work.last], logits_NV)
         for number, found in events:

@@ -1,7 +1,7 @@
 """Who reads how many tokens in the next step: texts join and leave at every step (continuous batching).
 
 (Yu et al., "Orca", 2022.) A step has room for some tokens. First every text that runs gets its next one; what is left
-goes to those that still read their prompts, in the order in which they came, so that a long prompt is read in chunks and
+goes to those that still read their prompts, in the order in which they came: a long prompt is read in chunks and
 holds up nobody (Agrawal et al., "Sarathi-Serve", 2024); what is then left lets in who waits. Where blocks run out, the
 text that came last gives up its own and waits again: what it has said is not lost, it reads it again (recomputation).
 """
@@ -68,9 +68,9 @@ class Scheduler:
 
     def __init__(self, blocks: Blocks, rows: int, tokens: int) -> None:
         self.blocks, self.rows, self.tokens = blocks, rows, tokens
+        self.preempted = self.hits = 0  # texts that gave way; tokens of prompts that were found
         self.waiting: deque[Text] = deque()
         self.running: list[Text] = []  # in the order in which they came
-        self.preempted = 0
 
     def add(self, text: Text) -> None:
         """Lets a text wait."""
@@ -129,7 +129,7 @@ class Scheduler:
             text.blocks.append(shared)
             text.read += size
         if not text.began:
-            self.blocks.hits += text.read - begin
+            self.hits += text.read - begin
 
     def name(self, text: Text) -> None:
         """Names the full blocks of a text's tokens."""

@@ -6,20 +6,18 @@ from types import FrameType
 
 from nextword.assembly.folder import load
 from nextword.core.errors import ResourceError, missing_extra
-from nextword.engine.step import stepper
+from nextword.engine.engine import Engine
 from nextword.recipes.serve_settings import ServeSettings
 from nextword.tokenizers.conversations import Chat
 
 try:
     import uvicorn
 
-    from nextword.serve.sequential import Sequential
     from nextword.serve.server import create_app
     from nextword.serve.service import Served, Service
 except ImportError as error:
     raise missing_extra(str(error.name), "serve") from None
 
-TOKENS = 1_000_000  # a server generates more than any compiling costs
 STOP_SECONDS = 5  # after the grace: for answers to be sent
 
 
@@ -71,9 +69,6 @@ def make_service(settings: ServeSettings) -> Service:
     assembled = load(settings.model)
     chat = Chat.found(assembled.folder, assembled.tokenizer) if assembled.folder.is_dir() else None
     name = settings.name or assembled.folder.resolve().name
-<<<<<<< Updated upstream
     served = Served(name, assembled.model, assembled.tokenizer, chat, assembled.sentence)
-=======
-    served = Served(name, assembled.model, assembled.tokenizer, chat)
->>>>>>> Stashed changes
-    return Service(served, Sequential(assembled.model, stepper(assembled.model, TOKENS)), settings.limits)
+    engine = Engine(assembled.model, settings.engine, settings.compiled)
+    return Service(served, engine, settings.limits)

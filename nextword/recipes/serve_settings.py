@@ -2,9 +2,10 @@
 
 import os
 from dataclasses import KW_ONLY, dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from nextword.core.settings import in_range
+from nextword.engine.settings import EngineSettings
 from nextword.serve.settings import LOOPBACK, AccessSettings, LimitSettings
 
 KEY = "NEXTWORD_API_KEY"
@@ -38,6 +39,9 @@ class ServeSettings:
     "What clients call the model (the folder's name)."
     origins: tuple[str, ...] = ()
     "Web pages of these origins may call the server, such as https://example.org (its own alone)."
+    compiled: Literal["auto", "always", "never"] = "auto"
+    "Whether steps run as compiled code where there is some for the model (on the CPU)."
+    engine: EngineSettings = field(default_factory=EngineSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
 
     def __post_init__(self) -> None:

@@ -30,13 +30,8 @@ OPEN_BELOW = ("/page/",)  # the static files of the page, which asks for the key
 class Guard:
     """An ASGI application around another: it lets through what may pass."""
 
-<<<<<<< Updated upstream
     def __init__(self, app: App, access: AccessSettings, body_bytes: int, count: Callable[[str, int], None]) -> None:
         self.app, self.access, self.body_bytes, self.count = app, access, body_bytes, count
-=======
-    def __init__(self, app: App, access: AccessSettings, body_bytes: int) -> None:
-        self.app, self.access, self.body_bytes = app, access, body_bytes
->>>>>>> Stashed changes
         self.key = None if access.api_key is None else f"Bearer {access.api_key}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +39,6 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-<<<<<<< Updated upstream
 
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -56,8 +50,6 @@ class Guard:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As the call, for a request."""
-=======
->>>>>>> Stashed changes
         headers = {name.lower(): value for name, value in scope["headers"]}
         try:
             self.check_caller(scope, headers)

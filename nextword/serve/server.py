@@ -37,13 +37,9 @@ def create_app(service: Service, access: AccessSettings = AccessSettings()) -> F
         app.add_middleware(
             CORSMiddleware, allow_origins=access.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
         )
-<<<<<<< Updated upstream
 
     def count(path: str, status: int) -> None:
         service.metrics.requests.labels(path, status).inc()
 
     app.add_middleware(Guard, access=access, body_bytes=service.limits.body_bytes, count=count)
-=======
-    app.add_middleware(Guard, access=access, body_bytes=service.limits.body_bytes)
->>>>>>> Stashed changes
     return app

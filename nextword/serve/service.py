@@ -10,37 +10,24 @@ import asyncio
 import threading
 import time
 from collections import deque
-<<<<<<< Updated upstream
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
 from nextword.assembly.sentence import Sentence
-=======
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
-
->>>>>>> Stashed changes
 from nextword.core.errors import CheckpointError, NextwordError
-from nextword.engine.request import Request, Step
+from nextword.decode.row import Step
+from nextword.engine.request import Request
 from nextword.models.family import Storable
 from nextword.serve.errors import Refusal
-<<<<<<< Updated upstream
 from nextword.serve.metrics import Metrics
-=======
->>>>>>> Stashed changes
 from nextword.serve.settings import LimitSettings
 from nextword.tokenizers.base import Tokenizer
 from nextword.tokenizers.conversations import Chat
 
-<<<<<<< Updated upstream
 T = TypeVar("T")
 Event = tuple[int, Step | NextwordError]  # the number of a request, and what became of it
 SHARE_OF_LAST = 0.125  # of the last request in the running mean of how long one takes
-=======
-Event = tuple[int, Step | NextwordError]  # the number of a request, and what became of it
->>>>>>> Stashed changes
 RETRY_SECONDS = 1  # after which to try again where nothing is known of how long requests take
 
 
@@ -59,7 +46,6 @@ class Engine(Protocol):
         """One step of all that run; nothing when there is nothing to do."""
         ...
 
-<<<<<<< Updated upstream
     def figures(self) -> Mapping[str, float]:
         """What it does, as `metrics.ENGINE` names it."""
         ...
@@ -71,29 +57,18 @@ class Served:
 
     chat: its conversation template. sentence: what its folder says of vectors for texts. Either may be missing.
     """
-=======
-
-@dataclass
-class Served:
-    """A model that is served. chat: its conversation template, None without one. created: in seconds since 1970."""
->>>>>>> Stashed changes
 
     name: str
     model: Storable
     tokenizer: Tokenizer
-<<<<<<< Updated upstream
     chat: Chat | None = None
     sentence: Sentence | None = None
-=======
-    chat: Chat | None
->>>>>>> Stashed changes
     created: int = field(default_factory=lambda: int(time.time()))
 
 
 class Answer:
     """The steps of requests that were asked together, as they come; `row` of each says of which.
 
-<<<<<<< Updated upstream
     An error of one ends them all. A context: at its end what still runs is taken out of the engine.
     """
 
@@ -102,13 +77,6 @@ class Answer:
         self.asked = service.loop.time()
         self.deadline = self.asked + service.limits.seconds
         self.latest: dict[int, float] = {}  # when each row got its last token
-=======
-    An error of one ends them all. `close` must be called: it takes what still runs out of the engine.
-    """
-
-    def __init__(self, service: "Service", requests: Sequence[Request], deadline: float) -> None:
-        self.service, self.requests, self.deadline = service, requests, deadline
->>>>>>> Stashed changes
         self.came: asyncio.Queue[tuple[int, Step | NextwordError]] = asyncio.Queue()
         self.going = set(range(len(requests)))
 
@@ -129,7 +97,6 @@ class Answer:
                 self.going.discard(row)
             yield found
 
-<<<<<<< Updated upstream
     async def rows(self) -> list[list[Step]]:
         """All steps, request by request."""
         found: list[list[Step]] = [[] for _ in self.requests]
@@ -141,10 +108,6 @@ class Answer:
         return self
 
     def __exit__(self, *error: object) -> None:
-=======
-    def close(self) -> None:
-        """Ends what has not ended."""
->>>>>>> Stashed changes
         self.service.leave(self)
 
 
@@ -153,10 +116,7 @@ class Service:
 
     def __init__(self, served: Served, engine: Engine, limits: LimitSettings) -> None:
         self.served, self.engine, self.limits = served, engine, limits
-<<<<<<< Updated upstream
         self.metrics = Metrics(engine.figures)
-=======
->>>>>>> Stashed changes
         self.closing = False
         self.open = 0  # requests that wait or run
         self.seconds_each = 0.0  # a running mean of how long one takes
@@ -185,7 +145,6 @@ class Service:
     def ask(self, requests: Sequence[Request]) -> Answer:
         """Puts requests into the engine; their steps come through the answer.
 
-<<<<<<< Updated upstream
         Refusal as `admit`.
         """
         self.admit(len(requests))
@@ -198,13 +157,6 @@ class Service:
         if self.closing:
             raise Refusal(503, "the server is stopping", headers={"Retry-After": str(RETRY_SECONDS)})
         if self.open + count > self.limits.queue:
-=======
-        Refusal 503 while stopping, 429 when too many wait.
-        """
-        if self.closing:
-            raise Refusal(503, "the server is stopping", headers={"Retry-After": str(RETRY_SECONDS)})
-        if self.open + len(requests) > self.limits.queue:
->>>>>>> Stashed changes
             wait = max(RETRY_SECONDS, round(self.seconds_each))
             raise Refusal(
                 429,
@@ -212,7 +164,6 @@ class Service:
                 code="queue_full",
                 headers={"Retry-After": str(wait)},
             )
-<<<<<<< Updated upstream
         self.open += count
 
     async def compute(self, work: Callable[[], T]) -> T:
@@ -246,17 +197,6 @@ class Service:
     def leave(self, answer: Answer) -> None:
         """Takes an answer's requests out of the count, and out of the engine where they still run."""
         self.seconds_each += (self.loop.time() - answer.asked - self.seconds_each) * SHARE_OF_LAST
-=======
-        answer = Answer(self, requests, self.loop.time() + self.limits.seconds)
-        self.open += len(requests)
-        self.do(lambda: self.enter(answer))
-        return answer
-
-    def leave(self, answer: Answer) -> None:
-        """Takes an answer's requests out of the count, and out of the engine where they still run."""
-        taken = self.loop.time() - (answer.deadline - self.limits.seconds)
-        self.seconds_each += (taken - self.seconds_each) / 8
->>>>>>> Stashed changes
         self.open -= len(answer.requests)
         if answer.going:
             self.do(lambda: self.take_out(answer))
@@ -314,7 +254,6 @@ class Service:
 
     def deliver(self, events: list[tuple[Answer, int, Step | NextwordError]]) -> None:
         """In the event loop: hands each event to who waits for it."""
-<<<<<<< Updated upstream
         now = self.loop.time()
         for answer, row, what in events:
             answer.came.put_nowait((row, what))
@@ -326,7 +265,3 @@ class Service:
             else:
                 self.metrics.first.observe(now - answer.asked)
             answer.latest[row] = now
-=======
-        for answer, row, what in events:
-            answer.came.put_nowait((row, what))
->>>>>>> Stashed changes

@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from nextword.engine.request import Request, Step
+from nextword.decode.row import Step
+from nextword.engine.request import Request
 from nextword.tokenizers.base import Tokenizer
 
 Object = dict[str, Any]

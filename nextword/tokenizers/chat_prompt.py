@@ -6,10 +6,7 @@ second time with marks in place of the contents, which shows what is whose (see 
 contents cannot be told apart then refuses.
 """
 
-<<<<<<< Updated upstream
 import json
-=======
->>>>>>> Stashed changes
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,22 +24,13 @@ def prompt_ids(chat: Chat, messages: Sequence[Spoken], tools: Sequence[Any] | No
     text = chat.render_template(
         messages=list(messages), add_generation_prompt=True, tools=tools, documents=None, **chat.names
     )
-<<<<<<< Updated upstream
     said = json.dumps([messages, tools], ensure_ascii=False)
     signs = [sign for sign in chat.control if sign in said]
-=======
-    contents = [str(message.get("content") or "") for message in messages]
-    signs = [sign for sign in chat.control if any(sign in content for content in contents)]
->>>>>>> Stashed changes
     if not signs:
         return chat.ids_of_frame(text)
     if tools or any(set(message) - {"role", "content"} for message in messages):
         raise DataError(
             f"a message has the control token {signs[0]!r} as text, which cannot be told from a real one here"
         )
-<<<<<<< Updated upstream
     spoken = (Message(str(message["role"]), str(message["content"])) for message in messages)
-=======
-    spoken = (Message(str(message["role"]), content) for message, content in zip(messages, contents, strict=True))
->>>>>>> Stashed changes
     return chat.ids_of_prompt(Conversation(tuple(spoken)), text)

@@ -1,9 +1,6 @@
 """A server on a free port, in a thread of this process."""
 
-<<<<<<< Updated upstream
 import socket
-=======
->>>>>>> Stashed changes
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,21 +23,17 @@ TEMPLATE = (
 )
 
 
-<<<<<<< Updated upstream
 HEAD = (
     "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
 )
 
 
-=======
->>>>>>> Stashed changes
 class Running:
     """A server that runs: its address, its service."""
 
     def __init__(self, service: Service, port: int) -> None:
         self.service, self.port, self.url = service, port, f"http://127.0.0.1:{port}"
 
-<<<<<<< Updated upstream
     def connect(self, body: bytes, length: int | None = None, buffer: int | None = None) -> socket.socket:
         """A connection that has sent a completion's body, of which it may say another length than it has."""
         found = socket.socket()
@@ -51,8 +44,6 @@ class Running:
         found.sendall(HEAD.format(len(body) if length is None else length).encode() + body)
         return found
 
-=======
->>>>>>> Stashed changes
 
 @contextmanager
 def running(service: Service, settings: ServeSettings) -> Iterator[Running]:

@@ -73,7 +73,6 @@ def test_a_model_without_a_template_does_not_converse(serve: Any, tiny: Any) -> 
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
         with pytest.raises(openai.BadRequestError, match="no conversation template .* use /v1/completions"):
             client.chat.completions.create(model="llama", messages=[{"role": "user", "content": "x"}])
-<<<<<<< Updated upstream
 
 
 def test_embeddings(client: openai.OpenAI, lm: Any) -> None:
@@ -102,5 +101,3 @@ def test_metrics(client: openai.OpenAI, server: Any) -> None:
     assert grown["nextword_next_token_seconds_count"] == 12
     assert grown['nextword_requests_total{path="/v1/completions",status="200"}'] == 1
     assert after["nextword_running"] == after["nextword_waiting"] == 0
-=======
->>>>>>> Stashed changes

@@ -61,7 +61,7 @@ def client(tiny: Any, serve: Any, tmp_path_factory: pytest.TempPathFactory) -> A
 
 def saying(client: Any, text: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Lets the server's model say a text, whatever it is asked; gives what it was asked."""
-    from nextword.engine.request import Step
+    from nextword.decode.row import Step
 
     asked: list[Any] = []
     service = client.server.service

@@ -8,19 +8,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from nextword.core.errors import DataError
+from nextword.decode.row import Step
 from nextword.engine.request import Request as Asked
-from nextword.engine.request import Step
 from nextword.serve.asking import check_model, choices, copies, fitting, sampling
 from nextword.serve.bodies import ChatBody, MessageBody
 from nextword.serve.errors import Refusal, data_refusal
 from nextword.serve.events import EventStream, while_there
 from nextword.serve.service import Service
 from nextword.serve.telling import REASONS, Usage, chat_logprobs, head
-<<<<<<< Updated upstream
 from nextword.serve.tools import Call, Calls, as_template_knows
 from nextword.serve.tools import check as check_tools
-=======
->>>>>>> Stashed changes
 from nextword.tokenizers.chat_prompt import prompt_ids
 
 PLACE = 4
@@ -40,17 +37,13 @@ class Talk:
                 "use /v1/completions, or put the template there that it was trained with",
             )
         self.check(body)
-<<<<<<< Updated upstream
         self.tools = body.tools if body.tools and body.tool_choice != "none" else None
         if self.tools:
             check_tools(served.chat, self.tools)
-=======
->>>>>>> Stashed changes
         limit = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
         settings = sampling(body, service.limits, limit)
         count = choices(body, 1, service.limits)
         try:
-<<<<<<< Updated upstream
             ids = prompt_ids(served.chat, [spoken(message) for message in body.messages], self.tools)
         except DataError as error:
             raise data_refusal(error, "messages") from None
@@ -59,37 +52,20 @@ class Talk:
         self.service, self.body, self.usage = service, body, Usage([prompt])
         self.requests = copies(prompt, count)
         self.head = head("chatcmpl", "", served.name)
-=======
-            ids = prompt_ids(served.chat, [spoken(message) for message in body.messages], body.tools)
-        except DataError as error:
-            raise data_refusal(error, "messages") from None
-        end = served.tokenizer.eos_id
-        prompt = fitting(service, Asked(tuple(ids), settings, frozenset({end} - {None}), served.tokenizer))
-        self.service, self.body, self.usage = service, body, Usage([prompt])
-        self.requests = copies(prompt, count)
-        self.id = head("chatcmpl", "", served.name)
->>>>>>> Stashed changes
 
     def check(self, body: ChatBody) -> None:
         """Refusal for what this server does not do."""
         if body.top_logprobs:
             raise Refusal(400, "top_logprobs is not supported by this server", param="top_logprobs")
-<<<<<<< Updated upstream
         if body.response_format not in (None, {"type": "text"}):
             raise Refusal(400, "response_format is not supported by this server", param="response_format")
         if body.tool_choice not in (None, "none", "auto"):
             raise Refusal(400, "tool_choice must be none or auto: no call can be forced", param="tool_choice")
-=======
-        for name in ("tools", "tool_choice", "response_format"):
-            if getattr(body, name) not in (None, [], "none", {"type": "text"}):
-                raise Refusal(400, f"{name} is not supported by this server", param=name)
->>>>>>> Stashed changes
 
     def logprobs(self, steps: list[Step]) -> Object | None:
         """The log-probabilities, where they were asked for."""
         return chat_logprobs(self.service.served.tokenizer, steps) if self.body.logprobs else None
 
-<<<<<<< Updated upstream
     def pieces(self, calls: Calls, step: Step) -> list[str | Call]:
         """What a step lets be said: text, and calls of functions where there are any."""
         if not self.tools:
@@ -160,57 +136,6 @@ def spoken(message: MessageBody) -> Object:
         found["tool_calls"] = as_template_knows(message.tool_calls)
     given = {"name": message.name, "tool_call_id": message.tool_call_id}
     return found | {name: value for name, value in given.items() if value is not None}
-=======
-    async def whole(self) -> Object:
-        """The finished answer."""
-        rows: list[list[Step]] = [[] for _ in self.requests]
-        answer = self.service.ask(self.requests)
-        try:
-            async for step in answer:
-                rows[step.row].append(step)
-        finally:
-            answer.close()
-        self.usage.new = sum(map(len, rows))
-        told = [
-            {
-                "index": row,
-                "message": {"role": "assistant", "content": "".join(step.text for step in steps), "refusal": None},
-                "logprobs": self.logprobs(steps),
-                "finish_reason": REASONS[steps[-1].stop or "length"],
-            }
-            for row, steps in enumerate(rows)
-        ]
-        return {**self.id, "object": "chat.completion", "choices": told, "usage": self.usage.told()}
-
-    async def parts(self) -> AsyncGenerator[Object, None]:
-        """An object for each step."""
-        answer = self.service.ask(self.requests)
-        begun: set[int] = set()
-        about = {**self.id, "object": "chat.completion.chunk"}
-        try:
-            async for step in answer:
-                self.usage.new += 1
-                delta = {"content": step.text} if step.row in begun else {"role": "assistant", "content": step.text}
-                begun.add(step.row)
-                reason = REASONS[step.stop] if step.stop else None
-                choice = {
-                    "index": step.row,
-                    "delta": delta,
-                    "logprobs": self.logprobs([step]),
-                    "finish_reason": reason,
-                }
-                yield {**about, "choices": [choice]}
-            if self.body.stream_options and self.body.stream_options.include_usage:
-                yield {**about, "choices": [], "usage": self.usage.told()}
-        finally:
-            answer.close()
-
-
-def spoken(message: MessageBody) -> Object:
-    """A message as templates know it: its text, and of the rest what was given."""
-    role = "system" if message.role == "developer" else message.role
-    return {"role": role, "content": text_of(message.content)}
->>>>>>> Stashed changes
 
 
 def text_of(content: str | list[Object] | None) -> str:

@@ -7,16 +7,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from nextword.engine.request import Step
+from nextword.decode.row import Step
 from nextword.serve.asking import check_model, choices, copies, fitting, prompts_of, sampling
 from nextword.serve.bodies import CompletionBody
 from nextword.serve.errors import Refusal
 from nextword.serve.events import EventStream, while_there
-<<<<<<< Updated upstream
 from nextword.serve.service import Service
-=======
-from nextword.serve.service import Answer, Service
->>>>>>> Stashed changes
 from nextword.serve.telling import REASONS, Usage, head, text_logprobs
 
 PLACE = 3
@@ -51,18 +47,8 @@ class Completion:
 
     async def whole(self) -> Object:
         """The finished answer."""
-<<<<<<< Updated upstream
         with self.service.ask(self.requests) as answer:
             rows = await answer.rows()
-=======
-        rows: list[list[Step]] = [[] for _ in self.requests]
-        answer = self.service.ask(self.requests)
-        try:
-            async for step in answer:
-                rows[step.row].append(step)
-        finally:
-            answer.close()
->>>>>>> Stashed changes
         self.usage.new = sum(map(len, rows))
         told = [
             self.choice(row, echoed + "".join(step.text for step in steps), steps, len(echoed))
@@ -72,16 +58,9 @@ class Completion:
 
     async def parts(self) -> AsyncGenerator[Object, None]:
         """An object for each step."""
-<<<<<<< Updated upstream
         lengths = [0] * len(self.requests)
         begun: set[int] = set()
         with self.service.ask(self.requests) as answer:
-=======
-        answer: Answer = self.service.ask(self.requests)
-        lengths = [0] * len(self.requests)
-        begun: set[int] = set()
-        try:
->>>>>>> Stashed changes
             async for step in answer:
                 self.usage.new += 1
                 text = step.text if step.row in begun else self.echoed[step.row] + step.text
@@ -91,11 +70,6 @@ class Completion:
                 yield {**self.head, "choices": [choice]}
             if self.body.stream_options and self.body.stream_options.include_usage:
                 yield {**self.head, "choices": [], "usage": self.usage.told()}
-<<<<<<< Updated upstream
-=======
-        finally:
-            answer.close()
->>>>>>> Stashed changes
 
 
 def router(service: Service) -> APIRouter:
