@@ -97,9 +97,10 @@ class Engine:
         works = self.scheduler.next()
         if not works:
             return []
+        texts = [work.text for work in works if work.last]
         logits_NV = self.read(works)
         self.scheduler.done(works)
-        events = self.choose([work.text for work in works if work.last], logits_NV)
+        events = self.choose(texts, logits_NV)
         for number, found in events:
             if isinstance(found, NextwordError) or found.stop is not None:
                 self.cancel(number)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nextword.core.errors import SettingsError
 from nextword.core.settings import in_range
 
 
@@ -21,5 +22,10 @@ class EngineSettings:
     def __post_init__(self) -> None:
         for name in ("rows", "step_tokens", "block"):
             in_range(f"engine.{name}", getattr(self, name), 1)
+        if self.step_tokens < self.rows:
+            raise SettingsError(
+                f"engine.step_tokens ({self.step_tokens}) must be at least engine.rows ({self.rows}): each text that "
+                "runs reads a token in every step"
+            )
         if self.cache_tokens is not None:
             in_range("engine.cache_tokens", self.cache_tokens, self.block)

@@ -22,8 +22,11 @@ def check_model(served: Served, name: str | None) -> None:
         raise Refusal(404, f"no model {name!r} here, only {served.name!r}", param="model", code="model_not_found")
 
 
-def sampling(body: Asked, limits: LimitSettings, max_tokens: int | None) -> SamplingSettings:
-    """The settings of one answer; SettingsError or Refusal where they cannot take effect."""
+def sampling(body: Asked, limits: LimitSettings, max_tokens: int | None, top: int) -> SamplingSettings:
+    """The settings of one answer, with `top` alternatives for each token.
+
+    SettingsError or Refusal where they cannot take effect.
+    """
     if max_tokens is not None and max_tokens > limits.tokens:
         raise Refusal(400, f"max_tokens is {max_tokens}, this server gives at most {limits.tokens}", param="max_tokens")
     for name in ("frequency_penalty", "presence_penalty", "logit_bias"):
@@ -38,8 +41,16 @@ def sampling(body: Asked, limits: LimitSettings, max_tokens: int | None) -> Samp
         top_p=1.0 if body.top_p is None else body.top_p,
         top_k=body.top_k,
         seed=body.seed,
+        top_logprobs=top,
         stop=stop,
     )
+
+
+def alternatives(name: str, wanted: int | None, most: int) -> int:
+    """How many alternatives of each token are told; Refusal for more than clients may ask for."""
+    if wanted is not None and not 0 <= wanted <= most:
+        raise Refusal(400, f"{name} is {wanted}: at most {most} alternatives of a token are told", param=name)
+    return wanted or 0
 
 
 def choices(body: Asked, prompts: int, limits: LimitSettings) -> int:

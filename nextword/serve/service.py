@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
 from nextword.assembly.sentence import Sentence
-from nextword.core.errors import CheckpointError, NextwordError
+from nextword.core.errors import NextwordError
 from nextword.decode.row import Step
 from nextword.engine.request import Request
 from nextword.models.family import Storable
@@ -212,8 +212,9 @@ class Service:
         for row, request in enumerate(answer.requests):
             try:
                 self.places[self.engine.add(request)] = answer, row
-            except NextwordError as error:
-                self.loop.call_soon_threadsafe(answer.came.put_nowait, (row, error))
+            except Exception as error:  # one that is not the user's to mend is this request's alone, too
+                known = error if isinstance(error, NextwordError) else failure(error)
+                self.loop.call_soon_threadsafe(answer.came.put_nowait, (row, known))
 
     def take_out(self, answer: Answer) -> None:
         """In the engine's thread: cancels what still runs of an answer."""
@@ -241,7 +242,7 @@ class Service:
         try:
             events = self.engine.step()
         except Exception as error:  # a fault of ours: who runs is told so, the engine goes on with who comes
-            events = [(number, CheckpointError(f"{type(error).__name__}: {error}")) for number in self.places]
+            events = [(number, failure(error)) for number in self.places]
             for number in self.places:
                 self.engine.cancel(number)
         found = []
@@ -265,3 +266,8 @@ class Service:
             else:
                 self.metrics.first.observe(now - answer.asked)
             answer.latest[row] = now
+
+
+def failure(error: Exception) -> Refusal:
+    """A fault of the server, as clients are told."""
+    return Refusal(500, f"the server failed: {type(error).__name__}: {error}")

@@ -49,7 +49,15 @@ def finite(logprob: float) -> float:
 
 def chat_logprobs(tokenizer: Tokenizer, steps: Sequence[Step]) -> Object:
     """The log-probabilities of a conversation's new tokens."""
-    return {"content": [{**token_of(tokenizer, step.token, step.logprob), "top_logprobs": []} for step in steps]}
+    return {
+        "content": [
+            {
+                **token_of(tokenizer, step.token, step.logprob),
+                "top_logprobs": [token_of(tokenizer, number, logprob) for number, logprob in step.top],
+            }
+            for step in steps
+        ]
+    }
 
 
 def text_logprobs(tokenizer: Tokenizer, steps: Sequence[Step], offset: int) -> Object:
@@ -62,6 +70,12 @@ def text_logprobs(tokenizer: Tokenizer, steps: Sequence[Step], offset: int) -> O
     return {
         "tokens": names,
         "token_logprobs": [finite(step.logprob) for step in steps],
-        "top_logprobs": None,
+        "top_logprobs": [spelled(tokenizer, step) for step in steps] if any(step.top for step in steps) else None,
         "text_offset": offsets,
     }
+
+
+def spelled(tokenizer: Tokenizer, step: Step) -> dict[str, float]:
+    """The likeliest tokens in a place by their texts; of several with one text the likeliest."""
+    texts = [(tokenizer.token_bytes(number).decode("utf-8", "replace"), finite(logp)) for number, logp in step.top]
+    return dict(reversed(texts))

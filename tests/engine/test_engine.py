@@ -11,7 +11,7 @@ from nextword.core.errors import CheckpointError, SettingsError
 from nextword.decode.row import Step
 from nextword.decode.settings import SamplingSettings as Sampling
 from nextword.engine.blocks import Blocks, names
-from nextword.engine.engine import Engine
+from nextword.engine.engine import NEAR, Engine
 from nextword.engine.generate import generate
 from nextword.engine.reading import PagedReader
 from nextword.engine.request import Request
@@ -162,6 +162,26 @@ def test_what_can_never_fit_is_refused(llama: Any) -> None:
     with pytest.raises(SettingsError, match="not in the model's vocabulary"):
         engine.add(Request((1, 99), Sampling(max_tokens=3)))
     assert engine.open == 0
+
+
+def test_greedy_differs_only_where_the_two_best_are_near() -> None:
+    """Flat scores, so that ties nearly happen: with others, a text may leave its path only at one."""
+    model = random_model(width=64)
+    with torch.no_grad():
+        model.embedding.weight.mul_(1e-3)
+    texts = [tuple((i * j) % 59 + 1 for j in range(1, 9)) for i in range(1, 25)]
+    requests = [Request(ids, Sampling(temperature=0, max_tokens=24, top_logprobs=2)) for ids in texts]
+    together = run(Engine(model, EngineSettings(rows=24, step_tokens=64)), requests)
+    left = 0
+    for steps, request in zip(together, requests, strict=True):
+        [alone] = generate(model, [request], "never")
+        same = [a == b for a, b in zip(tokens(steps), alone.ids, strict=True)]
+        parted = None if all(same) else same.index(False)
+        if parted is not None:
+            (_, best), (_, second) = alone.top_logprobs[parted]
+            assert best - second < NEAR
+            left += 1
+    assert left < len(texts)
 
 
 def test_names_stand_for_whole_beginnings() -> None:

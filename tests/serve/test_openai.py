@@ -27,11 +27,15 @@ def test_models(client: openai.OpenAI) -> None:
 
 
 def test_a_completion_is_what_generate_gives(client: openai.OpenAI, lm: Any) -> None:
-    found = client.completions.create(model="talking", prompt="The cat", max_tokens=8, temperature=0, logprobs=0)
+    found = client.completions.create(model="talking", prompt="The cat", max_tokens=8, temperature=0, logprobs=2)
     [wanted] = lm.continuations(["The cat"], lm_settings(max_tokens=8, temperature=0))
     [choice] = found.choices
     assert (choice.text, choice.finish_reason) == (wanted.text, "length")
     assert choice.logprobs.token_logprobs == pytest.approx(wanted.logprobs, abs=1e-4)
+    assert all(
+        max(top.values()) == pytest.approx(logprob, abs=1e-4)
+        for top, logprob in zip(choice.logprobs.top_logprobs, wanted.logprobs, strict=True)
+    )  # greedy takes the likeliest
     assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (len(wanted.prompt_ids), 8)
 
 
@@ -60,10 +64,15 @@ def test_a_conversation(client: openai.OpenAI, lm: Any) -> None:
         {"role": "user", "content": [{"type": "text", "text": "A cat?"}]},
     ]
     asked: dict[str, Any] = {"model": "talking", "messages": messages, "max_completion_tokens": 6, "seed": 3}
-    whole = client.chat.completions.create(**asked, logprobs=True)
+    whole = client.chat.completions.create(**asked, logprobs=True, top_logprobs=3)
     wanted = lm.generate("system: Be short.\nuser: A cat?\nassistant:", max_tokens=6, seed=3)
     assert whole.choices[0].message.content == wanted
-    assert len(whole.choices[0].logprobs.content) == 6
+    told = whole.choices[0].logprobs.content
+    assert len(told) == 6
+    for token in told:
+        tops = [top.logprob for top in token.top_logprobs]
+        assert len(tops) == 3 and tops == sorted(tops, reverse=True)
+        assert token.logprob in tops or token.logprob < tops[-1]
     pieces = [chunk.choices[0].delta.content for chunk in client.chat.completions.create(**asked, stream=True)]
     assert "".join(piece for piece in pieces if piece) == wanted
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from nextword.core.errors import DataError
 from nextword.decode.row import Step
 from nextword.engine.request import Request as Asked
-from nextword.serve.asking import check_model, choices, copies, fitting, sampling
+from nextword.serve.asking import alternatives, check_model, choices, copies, fitting, sampling
 from nextword.serve.bodies import ChatBody, MessageBody
 from nextword.serve.errors import Refusal, data_refusal
 from nextword.serve.events import EventStream, while_there
@@ -21,6 +21,7 @@ from nextword.serve.tools import check as check_tools
 from nextword.tokenizers.chat_prompt import prompt_ids
 
 PLACE = 4
+MOST_ALTERNATIVES = 20
 Object = dict[str, Any]
 
 
@@ -41,7 +42,8 @@ class Talk:
         if self.tools:
             check_tools(served.chat, self.tools)
         limit = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
-        settings = sampling(body, service.limits, limit)
+        top = alternatives("top_logprobs", body.top_logprobs, MOST_ALTERNATIVES)
+        settings = sampling(body, service.limits, limit, top)
         count = choices(body, 1, service.limits)
         try:
             ids = prompt_ids(served.chat, [spoken(message) for message in body.messages], self.tools)
@@ -55,8 +57,8 @@ class Talk:
 
     def check(self, body: ChatBody) -> None:
         """Refusal for what this server does not do."""
-        if body.top_logprobs:
-            raise Refusal(400, "top_logprobs is not supported by this server", param="top_logprobs")
+        if body.top_logprobs and not body.logprobs:
+            raise Refusal(400, "top_logprobs has no effect without logprobs: true", param="top_logprobs")
         if body.response_format not in (None, {"type": "text"}):
             raise Refusal(400, "response_format is not supported by this server", param="response_format")
         if body.tool_choice not in (None, "none", "auto"):

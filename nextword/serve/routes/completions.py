@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from nextword.decode.row import Step
-from nextword.serve.asking import check_model, choices, copies, fitting, prompts_of, sampling
+from nextword.serve.asking import alternatives, check_model, choices, copies, fitting, prompts_of, sampling
 from nextword.serve.bodies import CompletionBody
 from nextword.serve.errors import Refusal
 from nextword.serve.events import EventStream, while_there
@@ -16,6 +16,7 @@ from nextword.serve.service import Service
 from nextword.serve.telling import REASONS, Usage, head, text_logprobs
 
 PLACE = 3
+MOST_ALTERNATIVES = 5
 Object = dict[str, Any]
 
 
@@ -28,9 +29,8 @@ class Completion:
         for name in ("suffix", "best_of"):
             if getattr(body, name) not in {None, 1}:
                 raise Refusal(400, f"{name} is not supported by this server", param=name)
-        if body.logprobs is not None and not 0 <= body.logprobs <= 0:
-            raise Refusal(400, "logprobs must be 0: the chosen tokens' own", param="logprobs")
-        prompts = prompts_of(served, body, sampling(body, service.limits, body.max_tokens))
+        top = alternatives("logprobs", body.logprobs, MOST_ALTERNATIVES)
+        prompts = prompts_of(served, body, sampling(body, service.limits, body.max_tokens, top))
         count = choices(body, len(prompts), service.limits)
         prompts = [fitting(service, prompt) for prompt in prompts]
         self.service, self.body, self.usage = service, body, Usage(prompts)
