@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 
 from nextword.assembly.sentence import Sentence
@@ -248,7 +248,7 @@ class Service:
         found = []
         for number, what in events:
             answer, row = self.places[number]
-            found.append((answer, row, what))
+            found.append((answer, row, what if isinstance(what, NextwordError) else replace(what, row=row)))
             if isinstance(what, NextwordError) or what.stop is not None:
                 del self.places[number]
         return found
