@@ -1,6 +1,6 @@
 """From what a client sent to requests of the engine; what cannot be done is refused here, before anything runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nextword.core.errors import SettingsError
@@ -14,6 +14,12 @@ from nextword.serve.settings import LimitSettings
 
 MOST_STOPS = 16  # stop texts: each is looked for at every token
 LONGEST_STOP = 1000  # characters
+MOST_BIASES = 300
+# fields that are settings of sampling by the same name
+PASSED = (
+    "temperature", "top_p", "top_k", "min_p", "typical_p", "min_tokens", "seed", "presence_penalty",
+    "frequency_penalty", "repetition_penalty",
+)  # fmt: skip
 
 
 def check_model(served: Served, name: str | None) -> None:
@@ -29,21 +35,22 @@ def sampling(body: Asked, limits: LimitSettings, max_tokens: int | None, top: in
     """
     if max_tokens is not None and max_tokens > limits.tokens:
         raise Refusal(400, f"max_tokens is {max_tokens}, this server gives at most {limits.tokens}", param="max_tokens")
-    for name in ("frequency_penalty", "presence_penalty", "logit_bias"):
-        if getattr(body, name):
-            raise Refusal(400, f"{name} is not supported by this server", param=name)
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     if len(stop) > MOST_STOPS or any(len(text) > LONGEST_STOP for text in stop):
         raise Refusal(400, f"stop has at most {MOST_STOPS} texts of {LONGEST_STOP} characters", param="stop")
-    return SamplingSettings(
-        max_tokens=max_tokens,
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        top_k=body.top_k,
-        seed=body.seed,
-        top_logprobs=top,
-        stop=stop,
-    )
+    given = {name: value for name in PASSED if (value := getattr(body, name)) is not None}
+    if body.logit_bias:
+        given["logit_bias"] = biases(body.logit_bias)
+    return SamplingSettings(max_tokens=max_tokens, stop=stop, top_logprobs=top, **given)
+
+
+def biases(given: Mapping[str, float]) -> dict[int, float]:
+    """Biases by token id, which JSON has as texts; Refusal for a text that is no number."""
+    if wrong := [name for name in given if not name.isascii() or not name.isdigit()]:
+        raise Refusal(400, f"logit_bias: {wrong[0]!r} is no token id", param="logit_bias")
+    if len(given) > MOST_BIASES:
+        raise Refusal(400, f"logit_bias has {len(given)} tokens, the most is {MOST_BIASES}", param="logit_bias")
+    return {int(name): bias for name, bias in given.items()}
 
 
 def alternatives(name: str, wanted: int | None, most: int) -> int:

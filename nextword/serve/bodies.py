@@ -13,9 +13,9 @@ Content = str | list[dict[str, Any]] | None
 
 
 class Strict(BaseModel):
-    """No unknown fields, no "1" for 1."""
+    """No unknown fields, no "1" for 1, no infinity."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class StreamOptions(Strict):
@@ -33,6 +33,10 @@ class Asked(Strict):
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    min_tokens: int | None = None
+    repetition_penalty: float | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
     n: int | None = None

@@ -50,7 +50,6 @@ CASES: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "a wrong type": ("completions", {"prompt": "a", "max_tokens": "5"}, 400, "max_tokens: Input should be"),
     "a missing field": ("completions", {}, 400, "prompt: Field required"),
     "an unserved field": ("completions", {"prompt": "a", "suffix": "b"}, 400, "suffix is not supported"),
-    "half a surrogate pair": ("completions", {"prompt": "a\ud800"}, 400, "not valid Unicode"),
     "no messages": ("chat/completions", {"messages": []}, 400, "no messages"),
     "an unknown role": ("chat/completions", {"messages": [{"role": "cat", "content": ""}]}, 400, "messages.0.role"),
     "a picture": (
@@ -70,6 +69,13 @@ def test_refused(server: Any, case: str) -> None:
     assert (answer.status_code, message in answer.json()["error"]["message"]) == (status, True), answer.text
     streamed = post(server, path, **body, stream=True)
     assert streamed.status_code == status
+
+
+@pytest.mark.parametrize("path", ["completions", "embeddings"])
+def test_half_a_surrogate_pair(server: Any, path: str) -> None:
+    body = '{"prompt": "a\\ud800"}' if path == "completions" else '{"input": "a\\ud800"}'
+    answer = httpx.post(f"{server.url}/v1/{path}", content=body, headers=JSON)
+    assert (answer.status_code, "not valid Unicode" in answer.json()["error"]["message"]) == (400, True)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])

@@ -59,7 +59,7 @@ def test_large_bodies(talking: Path, serve: Any) -> None:
 
 @pytest.mark.parametrize("key", ["", "schlüssel", "a\nb"])
 def test_keys_that_cannot_be_sent(key: str) -> None:
-    with pytest.raises(SettingsError, match="api_key must be printable ASCII"):
+    with pytest.raises(SettingsError, match="api_key must be at least one printable ASCII character"):
         ServeSettings("model", api_key=key)
 
 

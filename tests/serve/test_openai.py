@@ -5,8 +5,11 @@ from typing import Any
 
 import openai
 import pytest
+import torch
 
 import nextword as nw
+from nextword.engine.generate import generate
+from nextword.engine.request import Request
 
 
 @pytest.fixture
@@ -65,7 +68,10 @@ def test_a_conversation(client: openai.OpenAI, lm: Any) -> None:
     ]
     asked: dict[str, Any] = {"model": "talking", "messages": messages, "max_completion_tokens": 6, "seed": 3}
     whole = client.chat.completions.create(**asked, logprobs=True, top_logprobs=3)
-    wanted = lm.generate("system: Be short.\nuser: A cat?\nassistant:", max_tokens=6, seed=3)
+    ids = tuple(lm.tokenizer.encode("system: Be short.\nuser: A cat?\nassistant:"))
+    ends = frozenset({lm.tokenizer.eos_id})
+    [alone] = generate(lm.model, [Request(ids, lm_settings(max_tokens=6, seed=3), ends, lm.tokenizer)])
+    wanted = alone.text
     assert whole.choices[0].message.content == wanted
     told = whole.choices[0].logprobs.content
     assert len(told) == 6
@@ -89,7 +95,7 @@ def test_embeddings(client: openai.OpenAI, lm: Any) -> None:
     wanted = lm.embed(texts)
     for form in ("base64", "float"):
         found = client.embeddings.create(model="talking", input=texts, encoding_format=form)
-        assert [item.embedding for item in found.data] == pytest.approx(wanted.tolist(), abs=1e-5)
+        assert torch.allclose(torch.tensor([item.embedding for item in found.data]), wanted, atol=1e-5)
     with pytest.raises(openai.BadRequestError, match="an empty text has no embedding"):
         client.embeddings.create(model="talking", input=[""])
 
@@ -110,3 +116,24 @@ def test_metrics(client: openai.OpenAI, server: Any) -> None:
     assert grown["nextword_next_token_seconds_count"] == 12
     assert grown['nextword_requests_total{path="/v1/completions",status="200"}'] == 1
     assert after["nextword_running"] == after["nextword_waiting"] == 0
+
+
+def test_settings_reach_the_sampler(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "talking", "prompt": "A cat", "max_tokens": 12, "temperature": 0, "logprobs": 0}
+
+    def tokens(**more: Any) -> list[str]:
+        return client.completions.create(**asked, **more).choices[0].logprobs.tokens
+
+    plain = tokens()
+    assert tokens(logit_bias={"65": 100}) == tokens(logit_bias={"65": 100.0}) != plain
+    assert len(set(tokens(logit_bias={"65": 100}))) == 1
+    assert tokens(presence_penalty=2, frequency_penalty=2) != plain
+    assert tokens(extra_body={"repetition_penalty": 1.5}) != plain
+    for wrong, message in (
+        ({"logit_bias": {"x": 1}}, "no token id"),
+        ({"logit_bias": {"99999": 1}}, "no token 99999"),
+        ({"logit_bias": {"5": 101}}, "between -100 and 100"),
+        ({"presence_penalty": 3}, "presence_penalty must be between"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=message):
+            tokens(**wrong)

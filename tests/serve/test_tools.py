@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import openai
 import pytest
 
 from nextword.core.errors import DataError
+from nextword.models.checkpoint import save_model
+from nextword.models.create import create
+from nextword.models.settings import ModelSettings
 from nextword.serve.tools import Call, Calls
 from nextword.tokenizers.base import Tokenizer
 from nextword.tokenizers.chat_prompt import prompt_ids
@@ -51,7 +53,10 @@ def test_a_call_that_does_not_end_stays_text() -> None:
 @pytest.fixture(scope="module")
 def client(tiny: Any, serve: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder: Path = tmp_path_factory.mktemp("tools") / "caller"
-    copytree(tiny("nextword"), folder)
+    tokenizer = Tokenizer.load(tiny("llama"))
+    sizes = ModelSettings(width=16, depth=1, heads=2, max_length=1024)
+    save_model(create(sizes, tokenizer.vocab_size, 0, eos_id=tokenizer.eos_id), folder)
+    tokenizer.save(folder)
     (folder / "chat_template.jinja").write_text(QWEN)
     with serve(folder) as server:
         found = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
