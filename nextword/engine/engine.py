@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nextword.core.errors import CheckpointError, NextwordError, SettingsError
+from nextword.core.errors import NextwordError, SettingsError
 from nextword.decode.row import Row, Step
 from nextword.decode.strategies import sample
 from nextword.decode.strategy import Reading, Tools, name_of
@@ -97,35 +97,21 @@ class Engine:
         works = self.scheduler.next()
         if not works:
             return []
-        texts = [work.text for work in works if work.last]
+        rows = [work.text.row for work in works if work.last]
         logits_NV = self.read(works)
         self.scheduler.done(works)
-        events = self.choose(texts, logits_NV)
+        events = take(rows, logits_NV) if rows else []
         for number, found in events:
             if isinstance(found, NextwordError) or found.stop is not None:
                 self.cancel(number)
         return events
 
-    def choose(self, texts: Sequence[Text], logits_NV: Tensor) -> list[Event]:
-        """The next token of each text, or what is wrong with it."""
-        fine = logits_NV.float().logsumexp(-1).isfinite().tolist()
-        sound = [place for place, good in enumerate(fine) if good]
-        events: list[Event] = []
-        for place, good in enumerate(fine):
-            if not good:
-                message = "the model's scores are not finite for this text (NaN or infinite weights, or a broken cache)"
-                events.append((texts[place].number, CheckpointError(message)))
-        if sound:
-            some_NV = logits_NV if len(sound) == len(texts) else logits_NV[sound]
-            events += take([texts[place].row for place in sound], some_NV)
-        return events
-
 
 def take(rows: list[Row], logits_NV: Tensor) -> list[Event]:
-    """A token for each row. Where the settings of one forbid every token, the others still get theirs."""
+    """A token for each row, or what is wrong with it: an error of one, raised before any draws, leaves the others."""
     try:
         turn = sample.start(rows, NO_TOOLS).next(Reading(logits_NV, [1] * len(rows)))
-    except NextwordError as error:  # raised before anything is drawn
+    except NextwordError as error:
         if len(rows) == 1:
             return [(rows[0].index, error)]
         return [event for row, logits_V in zip(rows, logits_NV, strict=True) for event in take([row], logits_V[None])]

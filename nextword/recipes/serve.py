@@ -1,5 +1,6 @@
 """`nextword serve`: a model for many users at once."""
 
+import signal
 import socket
 import sys
 from types import FrameType
@@ -29,9 +30,10 @@ class Server(uvicorn.Server):
         self.service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called at SIGTERM and SIGINT."""
+        """Called at SIGTERM and SIGINT. Having ended as it was told, the process does not raise the signal again."""
         self.service.closing = True
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def main(settings: ServeSettings) -> int:
