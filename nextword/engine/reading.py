@@ -28,8 +28,11 @@ UNLIMITED = 1 << 16  # places that a text of a model without a limit may need
 
 
 def pages(model: LanguageModel) -> bool:
-    """Whether a model can read from blocks: every token sees all before it, at places that only the text decides."""
-    if not isinstance(model, Transformer) or model.kind != "decoder" or model.settings.bias is not None:
+    """Whether a model can read from blocks: every token sees all before it, at places that only the text decides.
+
+    Kinds of transformers with a state of their own beside the cache (the last tokens, for n-gram embeddings) cannot.
+    """
+    if type(model) is not Transformer or model.kind != "decoder" or model.settings.bias is not None:
         return False
     scaled = [rope.scaling for rope in (model.settings.rope, model.settings.near_rope) if rope]
     blocks = model.settings.blocks

@@ -71,10 +71,10 @@ def check_blocks(engine: Engine) -> None:
 PROMPTS = [(3, 1, 4, 1, 5, 9, 2, 6), (2, 7), (1,), tuple(range(5, 40)), (3, 1, 4, 1, 5, 9, 2, 6, 5, 3)]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "lstm", "ngram", "mistral", "gpt_neox"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "lstm", "ngram", "mistral", "gpt_neox", "nextword"])
 @pytest.mark.parametrize("compiled", ["auto", "never"])
 def test_each_gets_what_it_gets_alone(family: str, compiled: Any) -> None:
-    if compiled == "auto" and family in {"lstm", "ngram", "mistral"}:
+    if compiled == "auto" and family in {"lstm", "ngram", "mistral", "nextword"}:
         pytest.skip("has no compiled attention")
     model = random_model(family)
     rows = [Sampling(temperature=t, max_tokens=n, seed=n) for t, n in ((0, 12), (1.0, 7), (0.8, 20), (1.2, 3), (0, 9))]
