@@ -101,8 +101,8 @@ def _make_tiny(family: str, folder: Path) -> None:
     from nextword.tokenizers.settings import TokenizerSettings
     from nextword.tokenizers.train import train
 
-    purpose = {"bert": "bert", "electra": "bert", "t5": "t5"}.get(family)
-    vocab_size = 400 if family == "t5" else 300  # a hundred of them sentinels
+    purpose = {"bert": "bert", "electra": "bert", "t5": "t5", "bart": "t5", "marian": "t5"}.get(family)
+    vocab_size = 400 if purpose == "t5" else 300  # a hundred of them sentinels
     tokenizer = train(TokenizerSettings(vocab_size=vocab_size, min_frequency=1, purpose=purpose), iter(TINY_TEXT))
     transformer = {"width": 32, "depth": 2, "heads": 4}
     sizes = {"lstm": {"width": 32}, "ngram": {"order": 3}, "t5": transformer}.get(

@@ -50,9 +50,14 @@ class Request:
     def about(
         cls, model: LanguageModel, tokenizer: Tokenizer, source: tuple[int, ...], settings: SamplingSettings
     ) -> "Request":
-        """What an encoder-decoder is to write about the ids of a source, which gets the end token that sources have."""
+        """What an encoder-decoder is to write about the ids of a source, which gets the end token that sources have.
+
+        The text begins with the token that the config forces to be the first (BART's summaries, mBART's languages).
+        """
         ends = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
-        return cls((start_id(model, tokenizer),), settings, frozenset(ends), tokenizer, source + ends)
+        forced = model.config.get("forced_bos_token_id")
+        begin = (start_id(model, tokenizer), *(() if forced is None else (int(forced),)))
+        return cls(begin, settings, frozenset(ends), tokenizer, source + ends)
 
     def limit(self, max_length: int | None) -> int:
         """How many tokens may be generated; SettingsError when prompt and max_tokens exceed the model's max_length."""

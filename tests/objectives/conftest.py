@@ -22,7 +22,9 @@ TEXTS = [
 KINDS = {"gpt": "bpe", "infill": "bpe", "bert": "wordpiece", "t5": "unigram"}
 SIZES = {"llama": {"width": 16, "depth": 1, "heads": 2}, "gpt2": {"width": 16, "depth": 1, "heads": 2},
          "bert": {"width": 16, "depth": 2, "heads": 2}, "electra": {"width": 16, "depth": 2, "heads": 2},
-         "t5": {"width": 16, "depth": 1, "heads": 2, "head_width": 8}, "lstm": {"width": 16}, "ngram": {}}  # fmt: skip
+         "t5": {"width": 16, "depth": 1, "heads": 2, "head_width": 8},
+         "bart": {"width": 16, "depth": 1, "heads": 2}, "marian": {"width": 16, "depth": 1, "heads": 2},
+         "lstm": {"width": 16}, "ngram": {}}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,8 @@ CASES = [
     ("next-sentence", "bert", "bert"),
     ("replaced-token", "electra", "bert"),
     ("spans", "t5", "t5"),
+    ("spans", "bart", "t5"),
+    ("spans", "marian", "t5"),
     ("prefix", "t5", "t5"),
 ]
 LENGTH = 24

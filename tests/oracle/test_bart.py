@@ -1,7 +1,9 @@
 """Our BART, mBART and Marian are transformers': random tiny configs, every tensor drawn anew, greedy text the same."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextword.core.errors import CheckpointError, SettingsError
+from nextword.decode.settings import SamplingSettings
+from nextword.engine.generate import generate
+from nextword.engine.request import Request
 from nextword.models.base import Batch, pad
 from nextword.models.checkpoint import load_model, save_model
 from nextword.models.create import create
@@ -98,6 +103,21 @@ def test_greedy_text_and_padded_rows_are_the_same(kind: str, parity: Any) -> Non
         for found, source_S, row in zip(padded, sources, rows, strict=True):
             alone = theirs(input_ids=torch.tensor([source_S]), decoder_input_ids=torch.tensor([row])).logits[0]
             parity.same(found[: len(row)], alone)
+
+
+@pytest.mark.parametrize("forced", [None, 4])
+def test_a_text_about_a_source_begins_as_the_config_says(forced: int | None, parity: Any) -> None:
+    theirs = model(parity, "mbart", 8, **small())
+    theirs.generation_config.eos_token_id = None
+    theirs.generation_config.forced_bos_token_id = forced
+    source = torch.tensor([[5, 6, 7, 8, 2]])
+    wanted = theirs.generate(source, attention_mask=torch.ones_like(source), max_new_tokens=9, do_sample=False)[0]
+    ours, tokenizer = parity.ours_of(theirs), SimpleNamespace(eos_id=2, pad_id=1)
+    ours.config["forced_bos_token_id"] = forced
+    sampling = SamplingSettings(temperature=0, max_tokens=8 if forced else 9, seed=0)
+    request = Request.about(ours, tokenizer, (5, 6, 7, 8), sampling)
+    (result,) = generate(ours, [replace(request, tokenizer=None, eos_ids=frozenset())], "never")
+    assert [*request.ids, *result.ids] == wanted.tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)

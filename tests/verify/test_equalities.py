@@ -23,7 +23,7 @@ from nextword.verify.equality import EPSILON, ROUNDINGS, Finding, check, find, k
 from nextword.verify.subject import Subject, rebuilt
 
 DECODERS = ["llama", "gpt2", "nextword", "lstm", "ngram"]
-FAMILIES = [*DECODERS, "bert", "electra", "t5"]
+FAMILIES = [*DECODERS, "bert", "electra", "t5", "bart", "marian"]
 Make = Callable[..., Subject]
 
 
