@@ -14,6 +14,7 @@ import torch
 from nextword.assembly import gguf
 from nextword.assembly.sentence import Sentence, read_sentence
 from nextword.core.errors import CheckpointError, missing_extra
+from nextword.core.files import read_json
 from nextword.models.checkpoint import CONFIG, load_model
 from nextword.models.family import Storable
 from nextword.models.gguf.container import is_gguf
@@ -22,6 +23,8 @@ from nextword.tokenizers.base import Tokenizer
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SLOW_ON_CPU = {torch.float16, torch.bfloat16}
+GENERATION = "generation_config.json"
+BEGINNING = ("decoder_start_token_id", "forced_bos_token_id")  # the first tokens that an encoder-decoder writes
 # of older vocabularies, and of conversation templates (merges.txt, vocab.txt, tokenizer.model, ...)
 VOCABULARIES = ("merges.txt", "vocab.txt", "*.model", "*.tiktoken", "vocab.bpe", "*.jinja")
 
@@ -53,7 +56,22 @@ def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: s
     if tokenizer is None:
         tokenizer = Tokenizer.load(folder)
     check_vocabulary(model, tokenizer, folder)
+    if model.kind == "encoder-decoder":
+        model.config |= beginning(folder)
     return Assembled(model, tokenizer, folder, read_sentence(folder))
+
+
+def beginning(folder: Path) -> dict[str, int]:
+    """The tokens with which a text begins where a folder keeps them beside its config.json, as transformers 5 does."""
+    file = folder / GENERATION
+    tree = read_json(file, CheckpointError) if file.is_file() else {}
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{file} must hold a JSON object, received {type(tree).__name__}")
+    found = {key: tree[key] for key in BEGINNING if tree.get(key) is not None}
+    for key, number in found.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise CheckpointError(f"{file}: {key!r} must be the id of a token, received {number!r}")
+    return found
 
 
 def check_vocabulary(model: Storable, tokenizer: Tokenizer, folder: Path) -> None:

@@ -1,9 +1,8 @@
 """Our BART, mBART and Marian are transformers': random tiny configs, every tensor drawn anew, greedy text the same."""
 
 import json
-from dataclasses import replace
+import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,17 +10,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import nextword as nw
+from nextword.assembly.folder import beginning
 from nextword.core.errors import CheckpointError, SettingsError
 from nextword.decode.settings import SamplingSettings
-from nextword.engine.generate import generate
-from nextword.engine.request import Request
 from nextword.models.base import Batch, pad
 from nextword.models.checkpoint import load_model, save_model
 from nextword.models.create import create
 from nextword.models.settings import ModelSettings
+from nextword.tokenizers.settings import TokenizerSettings
+from nextword.tokenizers.train import train
 
 transformers = pytest.importorskip("transformers")
 KINDS = {"bart": "BartForConditionalGeneration", "mbart": "MBartForConditionalGeneration", "marian": "MarianMTModel"}
+TEXTS = ["the cat sat on the mat", "a dog ran in the park by the red house", "my red hat is on the bed"]
 HALVES = ("encoder", "decoder")
 IDS = {
     "pad_token_id": 1,
@@ -105,19 +107,40 @@ def test_greedy_text_and_padded_rows_are_the_same(kind: str, parity: Any) -> Non
             parity.same(found[: len(row)], alone)
 
 
-@pytest.mark.parametrize("forced", [None, 4])
-def test_a_text_about_a_source_begins_as_the_config_says(forced: int | None, parity: Any) -> None:
-    theirs = model(parity, "mbart", 8, **small())
-    theirs.generation_config.eos_token_id = None
+@pytest.mark.parametrize(("kind", "forced"), [("bart", 7), ("mbart", 9), ("marian", None)])
+def test_a_text_about_a_source_begins_as_the_folder_says(
+    kind: str, forced: int | None, parity: Any, tmp_path: Path
+) -> None:
+    """transformers 5 keeps the forced token beside config.json, older ones in it; both write the same text."""
+    words = train(TokenizerSettings(vocab_size=360, min_frequency=1, purpose="t5"), TEXTS)
+    ends = {"eos_token_id": words.eos_id, "pad_token_id": words.pad_id, "decoder_start_token_id": words.eos_id}
+    theirs = model(parity, kind, 8, **small(vocab_size=words.vocab_size) | ends)
     theirs.generation_config.forced_bos_token_id = forced
-    source = torch.tensor([[5, 6, 7, 8, 2]])
-    wanted = theirs.generate(source, attention_mask=torch.ones_like(source), max_new_tokens=9, do_sample=False)[0]
-    ours, tokenizer = parity.ours_of(theirs), SimpleNamespace(eos_id=2, pad_id=1)
-    ours.config["forced_bos_token_id"] = forced
-    sampling = SamplingSettings(temperature=0, max_tokens=8 if forced else 9, seed=0)
-    request = Request.about(ours, tokenizer, (5, 6, 7, 8), sampling)
-    (result,) = generate(ours, [replace(request, tokenizer=None, eos_ids=frozenset())], "never")
-    assert [*request.ids, *result.ids] == wanted.tolist()
+    theirs.generation_config.bad_words_ids = None
+    theirs.save_pretrained(tmp_path / "new")
+    words.save(tmp_path / "new")
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    (tmp_path / "old" / "generation_config.json").unlink()
+    file = tmp_path / "old" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"forced_bos_token_id": forced}))
+    for text in TEXTS:
+        source = torch.tensor([[*words.encode(text), words.eos_id]])
+        seen = torch.ones_like(source)
+        wanted = theirs.generate(source, attention_mask=seen, max_new_tokens=12, do_sample=False)[0].tolist()
+        for folder in ("new", "old"):
+            lm = nw.load(tmp_path / folder)
+            sampling = SamplingSettings(temperature=0, max_tokens=12 - (forced is not None))
+            (found,) = lm.continuations([text], sampling)
+            end = [words.eos_id] if found.reason == "eos" else []
+            assert [*found.prompt_ids, *found.ids, *end] == wanted, folder
+            assert found.prompt_ids[1:] == (() if forced is None else (forced,))
+
+
+@pytest.mark.parametrize("forced", [-1, "fr", True])
+def test_a_first_token_that_is_none_is_refused(forced: Any, tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text(json.dumps({"forced_bos_token_id": forced}))
+    with pytest.raises(CheckpointError, match="'forced_bos_token_id' must be the id of a token"):
+        beginning(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
