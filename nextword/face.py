@@ -182,33 +182,36 @@ class LM:
         *,
         pooling: str | None = None,
         normalise: bool | None = None,
+        prompt: str | None = None,
         rows: int = 32,
     ) -> Tensor:
         """A vector for each text, (N, D) fp32 ((D) for a single one), out of its tokens' last hidden states.
 
-        pooling: "mean" of all, "cls" (the first token of an encoder), "last" or "max". normalise: to length 1, so that
-        products are cosines. rows: texts that are computed together. What is left out is as the folder says, if it is
-        one of sentence-transformers (which also cuts long texts), else the mean, not normalised. SettingsError for a
-        text without tokens, one longer than the model's context, a pooling that does not fit, or a model without
-        vectors (an n-gram).
+        pooling: "mean" of all, "cls" (the first token of an encoder), "last", "max", or "own" (that of CLIP's head).
+        normalise: to length 1, so that products are cosines. prompt: the name of what the folder puts before texts of
+        a kind ("query"). rows: texts that are computed together. What is left out is as the folder says, if it is one
+        of sentence-transformers (which also cuts long texts), else CLIP's own or the mean, not normalised.
+        SettingsError for a text without tokens, or longer than the model's context; what does not fit the model.
         """
-        usual = ("mean",) if self.sentence is None else self.sentence.poolings
-        poolings = usual if pooling is None else (pooling,)
-        vectors_ND = vectors.embed(self.model, self.tokenizer, _several(texts), poolings, rows, self.sentence)
-        if normalise or (normalise is None and self.sentence is not None and self.sentence.normalise):
-            vectors_ND = torch.nn.functional.normalize(vectors_ND, dim=-1)
-        return vectors_ND[0] if isinstance(texts, str) else vectors_ND
+        found_ND = vectors.embed(
+            self.model, self.tokenizer, _several(texts), self.sentence,
+            pooling=pooling, normalise=normalise, prompt=prompt, rows=rows,
+        )  # fmt: skip
+        return found_ND[0] if isinstance(texts, str) else found_ND
 
-    def states(self, text: str) -> vectors.States:
+    def states(self, text: str, *, length: int | None = None, layer: int | None = None) -> vectors.States:
         """Every token of a text with its last hidden state: `ids`, `tokens` and `vectors_TD` (T, D) fp32.
+
+        length: the text cut, or padded, to so many tokens, padding read as if it were text: what image generators read.
+        layer: the states behind so many layers, before the last norm; -2 is behind all but the last.
 
         >>> lm.states("The cat").vectors_TD.shape                          # doctest: +SKIP
         torch.Size([4, 256])
         """
-        return vectors.states(self.model, self.tokenizer, text)
+        return vectors.states(self.model, self.tokenizer, text, length, layer)
 
     def fill(self, text: str, *, top: int = 5, max_tokens: int = 20) -> Filled:
-        """What stands in the gaps of a text: [MASK] for an encoder, <extra_id_0>, <extra_id_1> ... for a T5.
+        """What stands in the gaps of a text: [MASK] for an encoder or BART, <extra_id_0>, <extra_id_1> ... for a T5.
 
         Gives the filled text and for each gap its candidates: the `top` tokens of a mask with their probabilities, or
         what is generated for a sentinel, at most `max_tokens`. SettingsError for a decoder, a text without gaps, or a

@@ -23,6 +23,8 @@ from nextword.tokenizers.base import Tokenizer
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SLOW_ON_CPU = {torch.float16, torch.bfloat16}
+PIPELINE = "model_index.json"  # of an image generator, whose text encoders have their tokenizers beside them
+TEXT_ENCODER, TOKENIZER = "text_encoder", "tokenizer"  # text_encoder_2 goes with tokenizer_2
 GENERATION = "generation_config.json"
 BEGINNING = ("decoder_start_token_id", "forced_bos_token_id")  # the first tokens that an encoder-decoder writes
 # of older vocabularies, and of conversation templates (merges.txt, vocab.txt, tokenizer.model, ...)
@@ -54,11 +56,18 @@ def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: s
         if stored in SLOW_ON_CPU and not (stored == torch.bfloat16 and fast_bfloat16()):
             model.float()
     if tokenizer is None:
-        tokenizer = Tokenizer.load(folder)
+        tokenizer = Tokenizer.load(vocabulary(folder))
     check_vocabulary(model, tokenizer, folder)
     if model.kind == "encoder-decoder":
         model.config |= beginning(folder)
     return Assembled(model, tokenizer, folder, read_sentence(folder))
+
+
+def vocabulary(folder: Path) -> Path:
+    """The folder of a model's tokenizer: its own, or the one beside it that an image generator has for it."""
+    if (folder.parent / PIPELINE).is_file() and folder.name.startswith(TEXT_ENCODER):
+        return folder.parent / folder.name.replace(TEXT_ENCODER, TOKENIZER, 1)
+    return folder
 
 
 def beginning(folder: Path) -> dict[str, int]:

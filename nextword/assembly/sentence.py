@@ -2,20 +2,22 @@
 
 `modules.json` lists the steps: the transformer, the pooling (whose config says which), and perhaps the scaling to
 length 1. `sentence_bert_config.json` says how many tokens of a text are read; what is longer is cut off, as was done in
-training.
+training. `config_sentence_transformers.json` may have prompts, by name, that stand before texts of a kind: "Instruct:
+Given a question, find passages that answer it\nQuery:" (Su et al., "One Embedder, Any Task", 2023).
 (Reimers & Gurevych, "Sentence-BERT", 2019.)
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nextword.core.errors import CheckpointError
 from nextword.core.files import read_json, write_atomic
 
-MODULES, SETTINGS = "modules.json", "sentence_bert_config.json"
+MODULES, SETTINGS, PROMPTS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
 CONFIG = "config.json"
+MODE = "pooling_mode_"
 # keys of the pooling's config, in the order in which several are put behind one another -> our names
 POOLINGS = {
     "pooling_mode_cls_token": "cls",
@@ -31,7 +33,9 @@ POOLINGS = {
 class Sentence:
     """poolings: one behind another. normalise: to length 1. max_length: tokens read. lower: in small letters.
 
-    files: what the folder says, by path within it, so that it can be written again.
+    prompts: what stands before a text, by name; prompt: the one that is used where none is asked for. with_prompt:
+    whether the vectors of a prompt's tokens are pooled along. files: what the folder says, by path within it, so that
+    it can be written again.
     """
 
     poolings: tuple[str, ...]
@@ -39,6 +43,9 @@ class Sentence:
     max_length: int | None
     lower: bool
     files: Mapping[str, str]
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    prompt: str | None = None
+    with_prompt: bool = True
 
 
 def read_sentence(folder: Path) -> Sentence | None:
@@ -63,12 +70,23 @@ def read_sentence(folder: Path) -> Sentence | None:
     limit = settings.get("max_seq_length")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise CheckpointError(f"{folder / SETTINGS}: max_seq_length must be a number of tokens, received {limit!r}")
+    further = _table(folder, PROMPTS, files)
+    prompts, prompt = further.get("prompts") or {}, further.get("default_prompt_name")
+    texts = isinstance(prompts, dict) and all(isinstance(text, str) for text in prompts.values())
+    if not texts or (prompt is not None and prompt not in prompts):
+        raise CheckpointError(
+            f"{folder / PROMPTS}: prompts must be texts by name, and default_prompt_name one of them: received "
+            f"{prompts!r} and {prompt!r}"
+        )
     return Sentence(
         _poolings(pooling, folder / path),
-        len(kinds) > 2,
+        len(kinds) > 2,  # noqa: PLR2004
         limit,
         settings.get("do_lower_case") is True,
-        files,  # noqa: PLR2004
+        files,
+        prompts,
+        prompt,
+        pooling.get("include_prompt") is not False,
     )
 
 
@@ -90,7 +108,9 @@ def _table(folder: Path, path: str, files: dict[str, str]) -> dict[str, Any]:
 
 
 def _poolings(config: Mapping[str, Any], where: Path) -> tuple[str, ...]:
-    on = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
+    on = [key for key, value in config.items() if key.startswith(MODE) and value is True]
+    if isinstance(config.get("pooling_mode"), str):  # as a single word
+        on = [next((key for key in POOLINGS if key.startswith(MODE + config["pooling_mode"])), config["pooling_mode"])]
     unknown = [key for key in on if key not in POOLINGS]
     if unknown or not on:
         raise CheckpointError(

@@ -2,6 +2,10 @@
 
     The [MASK] sat on the mat.             P(token | everything around it), each mask on its own (Devlin et al., 2019)
     The <extra_id_0> on the mat.           source in, "<extra_id_0> cat sat <extra_id_1>" out (Raffel et al., 2020)
+    The <mask> sat on the mat.             P(token | the source, what the decoder has rewritten) (Lewis et al., 2020)
+
+BART rewrites its source, and a mask of its stands for any number of tokens; here, as transformers documents it, its
+decoder reads the source up to a mask and says which token comes next.
 
 Marks in a text are found as characters and put in as ids; all else that looks like a control token is text.
 """
@@ -16,7 +20,7 @@ import torch
 from nextword.core.errors import SettingsError
 from nextword.decode.settings import SamplingSettings
 from nextword.engine.generate import generate
-from nextword.engine.request import Request
+from nextword.engine.request import Request, start_id
 from nextword.models.base import Batch, LanguageModel, fits
 from nextword.tokenizers.base import Tokenizer
 from nextword.tokenizers.names import SENTINEL
@@ -46,13 +50,14 @@ def fill(model: LanguageModel, tokenizer: Tokenizer, text: str, top: int, max_to
 
     SettingsError for a text without gaps, a tokenizer without the marks, or a decoder.
     """
-    if model.kind == "encoder":
+    rewrites = tokenizer.mask_id is not None and tokenizer.special_id(SENTINEL.format(0)) is None
+    if model.kind == "encoder" or (model.kind == "encoder-decoder" and rewrites):
         return _masks(model, tokenizer, text, top)
     if model.kind == "encoder-decoder":
         return _sentinels(model, tokenizer, text, max_tokens)
     raise SettingsError(
-        "fill needs an encoder (bert) or an encoder-decoder (t5); a decoder reads from left to right: it can continue "
-        "a text (generate), or rank candidates for the gap (logprob)"
+        "fill needs an encoder (bert) or an encoder-decoder (t5, bart); a decoder reads from left to right: it can "
+        "continue a text (generate), or rank candidates for the gap (logprob)"
     )
 
 
@@ -70,9 +75,11 @@ def _masks(model: LanguageModel, tokenizer: Tokenizer, text: str, top: int) -> F
     ids = framed(tokenizer, join(tokenizer, parts, [tokenizer.mask_id] * (len(parts) - 1)))
     if not fits(model, len(ids)):
         raise SettingsError(f"the text has {len(ids)} tokens, the model reads at most {model.max_length}: shorten it")
-    ids_1T = torch.tensor([ids], device=model.output_VD.device)
+    batch = Batch(torch.tensor([ids]))
+    if model.kind == "encoder-decoder":
+        batch = Batch(torch.tensor([[start_id(model, tokenizer), *ids[:-1]]]), source=batch)
     places = [place for place, number in enumerate(ids) if number == tokenizer.mask_id]
-    hidden_ND = model.hidden(Batch(ids_1T)).hidden_BTD[0, places]
+    hidden_ND = model.hidden(batch.to(model.output_VD.device)).hidden_BTD[0, places]
     best = model.logits(hidden_ND).softmax(-1).topk(min(top, model.vocab_size))
     gaps = tuple(
         tuple(Filling(tokenizer.decode([number]), (number,), p) for p, number in zip(*columns, strict=True))
@@ -136,7 +143,9 @@ def join(tokenizer: Tokenizer, parts: Sequence[str], marks: Sequence[int | None]
 
 
 def framed(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
-    """A text as an encoder reads it: [CLS] text [SEP], where the tokenizer has these."""
+    """A text as an encoder reads it: as the tokenizer's folder says, else [CLS] text [SEP] or its end token."""
+    if tokenizer.begins or tokenizer.ends:
+        return tokenizer.framed(ids)
+    last = tokenizer.eos_id if tokenizer.sep_id is None else tokenizer.sep_id
     begin = [] if tokenizer.cls_id is None else [tokenizer.cls_id]
-    end = [] if tokenizer.sep_id is None else [tokenizer.sep_id]
-    return [*begin, *ids, *end]
+    return [*begin, *ids, *([] if last is None else [last])]

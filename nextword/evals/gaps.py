@@ -159,7 +159,7 @@ def replaced(
         swapped_BT = torch.where(hidden_BT, torch.from_numpy(ordinary[np.stack(other)]), ids_BT)
         wrong_BT = swapped_BT != ids_BT
         read = Batch(swapped_BT.to(device_of(model)), inputs(batch).mask_BT)
-        odds_BT = model.heads[REPLACED](model.hidden(read).hidden_BTD).cpu()
+        odds_BT = model.heads[REPLACED](model.hidden(read).hidden_BTD, read).cpu()
         real_BT = torch.ones_like(wrong_BT) if batch.mask_BT is None else batch.mask_BT
         told += int((((odds_BT > 0) == wrong_BT) & real_BT).sum())
         count, changed = count + int(real_BT.sum()), changed + int(wrong_BT.sum())

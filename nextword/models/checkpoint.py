@@ -41,10 +41,11 @@ def assemble(
     config: dict[str, Any], stored: dict[str, Tensor], source: Path, dtype: torch.dtype | None, device: str
 ) -> Storable:
     """The model of a config and the tensors of its file, named as transformers names them; `source` is for errors."""
-    family = find(config.get("model_type"), str(source))
+    config, stored = find(config.get("model_type"), str(source)).settled(config, stored)
+    family = find(config["model_type"], str(source))
     with torch.device("meta"):
         model = family.build(config)
-    renamed = family.older(stored)
+    renamed = family.older(stored, config)
     stored = {renamed.get(name, name): tensor for name, tensor in stored.items()}
     stored = _without_ignored(stored, family, config)
     ours = to_ours(family.rules(config), stored, str(source))

@@ -33,6 +33,7 @@ _HARMLESS = """
     transformers_version typical_p unsloth_fixed unsloth_version use_bfloat16 use_cache
 """
 HARMLESS = frozenset(_HARMLESS.split())
+Stored = dict[str, Tensor]  # what a file holds, by name
 
 
 class Storable(LanguageModel, Protocol):
@@ -74,7 +75,9 @@ class Family:
     config.json -> model, on whatever device torch makes tensors on. rules: config.json -> how tensors are named.
     ignored: names of tensors in files that carry nothing (tables that old versions stored). copies: names of tensors
     that some files hold although they are tied to another, which they must equal. older: the names in a file -> those
-    among them that are written otherwise today, with today's name. note: what whoever saves one should know.
+    among them that are written otherwise today, with today's name. settled: config and tensors of what is read, where
+    that is a part of a larger model or only the names in the file say what it is. note: what whoever saves one should
+    know.
     """
 
     honoured: frozenset[str]
@@ -83,7 +86,8 @@ class Family:
     rules: Callable[[dict[str, Any]], Iterable[Rule]]
     ignored: Callable[[dict[str, Any]], frozenset[str]] = lambda config: frozenset()
     copies: Callable[[dict[str, Any]], Mapping[str, str]] = lambda config: {}
-    older: Callable[[Iterable[str]], Mapping[str, str]] = lambda names: {}
+    older: Callable[[Iterable[str], dict[str, Any]], Mapping[str, str]] = lambda names, config: {}
+    settled: Callable[[dict[str, Any], Stored], tuple[dict[str, Any], Stored]] = lambda config, stored: (config, stored)
     note: str = ""
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from nextword.core.errors import CheckpointError, SettingsError, nearest
+from nextword.models.decoder_tasks import with_tasks
 from nextword.models.family import Family, Special, check_keys, known_activation, required, typed
 from nextword.models.rereading import RereadingTransformer
 from nextword.models.rope_config import KEYS as ROPE_KEYS
@@ -34,6 +35,7 @@ _HONOURED = "width depth heads kv_heads head_width ffn_width max_length tied rop
 HONOURED = frozenset(_HONOURED.split())
 FFN_MULTIPLE = 64  # fresh feed-forwards are rounded up to it: matrix products like round numbers
 HEAD_WIDTH, DEPTH = 64, 4  # of fresh models
+ANSWERS = "transformer."  # with which the names of some families' bodies begin under a head for answers
 FULL, SLIDING = LAYER_KINDS  # layers without and with a window
 
 Sliding = Callable[[int], bool]  # whether a layer has a window
@@ -228,8 +230,14 @@ def built(settings: TransformerSettings, config: dict[str, Any]) -> Transformer:
     return (RereadingTransformer if long else Transformer)(settings, config)
 
 
-def llama_like(describe: Describe, fresh: Fresh, rules: Rules = rules, honoured: Iterable[str] = HONOURED) -> Family:
-    """The family of these descriptions, fresh configs and names."""
+def llama_like(
+    describe: Describe,
+    fresh: Fresh,
+    rules: Rules = rules,
+    honoured: Iterable[str] = HONOURED,
+    answers: str | None = None,
+) -> Family:
+    """The family of these descriptions, fresh configs and names; `answers` as in `with_tasks`."""
 
     def ignored(config: Mapping[str, Any]) -> frozenset[str]:
         """Tables of rotary frequencies that early files hold; they follow from the config."""
@@ -239,7 +247,7 @@ def llama_like(describe: Describe, fresh: Fresh, rules: Rules = rules, honoured:
         """The output matrix of a tied model, which some files repeat."""
         return {"lm_head.weight": "model.embed_tokens.weight"} if describe(config).tied else {}
 
-    return Family(
+    writing = Family(
         honoured=frozenset(honoured),
         config=fresh,
         build=lambda config: built(describe(config), config),
@@ -247,3 +255,4 @@ def llama_like(describe: Describe, fresh: Fresh, rules: Rules = rules, honoured:
         ignored=ignored,
         copies=copies,
     )
+    return with_tasks(writing, "model.", answers=answers)

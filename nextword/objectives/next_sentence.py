@@ -50,7 +50,7 @@ class NextSentence:
     def loss(self, model: Transformer, rows: Labelled, hidden_BTD: Tensor) -> tuple[Loss, Tensor]:
         """The terms, and the scores (B, 2) of the next-sentence head."""
         logp_BT = head_logprobs(model.head, hidden_BTD, rows.labels_BT, model.output_VD)
-        scores_B2 = model.heads[HEAD](hidden_BTD)
+        scores_B2 = model.heads[HEAD](hidden_BTD, inputs(rows))
         terms = {
             "masked": Term(-logp_BT.sum(), (rows.labels_BT != IGNORED).sum()),
             "next_sentence": Term(

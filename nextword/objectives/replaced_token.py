@@ -74,7 +74,7 @@ class ReplacedToken:
         corrupted = type(corrupted)(
             ids_BT.masked_scatter(chosen_BT, drawn_M), rows.mask_BT, rows.segments_BT, rows.types_BT
         )
-        odds_BT = model.heads[HEAD](model.hidden(corrupted).hidden_BTD)
+        odds_BT = model.heads[HEAD](model.hidden(corrupted).hidden_BTD, corrupted)
         real_BT = torch.ones_like(chosen_BT) if rows.mask_BT is None else rows.mask_BT
         wrong_BT = F.binary_cross_entropy_with_logits(odds_BT, replaced_BT.to(odds_BT.dtype), reduction="none")
         terms = {

@@ -49,7 +49,8 @@ def judged(assembled: Assembled, text: str) -> str:
     """How likely each token is to be out of place, for those with more than an even chance."""
     model, tokenizer = cast(Transformer, assembled.model), assembled.tokenizer
     ids = framed(tokenizer, tokenizer.encode(text))
-    odds_T = model.heads["replaced_token"](model.hidden(Batch(torch.tensor([ids]))).hidden_BTD)[0]
+    batch = Batch(torch.tensor([ids]))
+    odds_T = model.heads["replaced_token"](model.hidden(batch).hidden_BTD, batch)[0]
     chances = zip(ids, odds_T.sigmoid().tolist(), strict=True)
     wrong = [f"{tokenizer.decode([number]).strip()} ({p:.0%})" for number, p in chances if p > 1 / 2]
     return " → out of place: " + (", ".join(wrong) or "nothing")

@@ -1,7 +1,7 @@
 """Where the text of a run comes from: files, and the generators that nextword brings along."""
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
 
@@ -17,13 +17,13 @@ PYTHON_DOCS = "python-docs"
 TINYWORLD = "tinyworld"
 
 
-def open_documents(settings: TextSettings) -> Iterator[Document]:
-    """All documents that the settings name, lazily; each call starts anew.
+def open_documents(settings: TextSettings, columns: Sequence[str] = ()) -> Iterator[Document]:
+    """All documents that the settings name, lazily, with what stands in `columns`; each call starts anew.
 
     Beside files there are `python-docs`, the English prose of this Python, and `tinyworld` or `tinyworld:COUNT`, that
     many documents about an invented world. A folder of one of these names is meant by `./tinyworld`.
     """
-    return read.documents(settings, generators(settings))
+    return read.documents(settings, generators(settings), columns)
 
 
 def generators(settings: TextSettings) -> dict[str, Callable[[], Iterator[Document]]]:

@@ -2,14 +2,14 @@
 
 A source is a file, a folder (searched through, in sorted order, hidden files left out), a glob, `hub:OWNER/DATASET`, or
 the name of a generator that the caller hands in. How a file is read depends on its ending; each way is a part in
-`nextword/text/readers/` that names its `ENDINGS` and has a function `read(path, settings, limit)`. A file that two
-sources name is read once.
+`nextword/text/readers/` that names its `ENDINGS` and has a function `read(path, settings, limit, columns)`. A file that
+two sources name is read once.
 """
 
 import glob
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
@@ -25,7 +25,8 @@ from nextword.text.stream import COMPRESSIONS, longest_document
 READERS = "nextword.text.readers"
 MAGIC = frozenset("*?[")  # what makes a name a glob
 Generators = Mapping[str, Callable[[], Iterator[Document]]]
-Read = Callable[[Path, TextSettings, int], Iterator[tuple[str, str | None]]]
+Row = tuple[str, str | None, Mapping[str, object]]  # a text, its address, and what stands in further columns
+Read = Callable[[Path, TextSettings, int, Sequence[str]], Iterator[Row]]
 
 
 class TextFile(NamedTuple):
@@ -35,10 +36,11 @@ class TextFile(NamedTuple):
     name: str
 
 
-def documents(settings: TextSettings, generators: Generators) -> Iterator[Document]:
+def documents(settings: TextSettings, generators: Generators, columns: Sequence[str] = ()) -> Iterator[Document]:
     """All documents of all sources, lazily, in the order in which the sources are named.
 
-    `Document.source` is the source as the user wrote it; `id` is the file's name below it and the record's number.
+    `Document.source` is the source as the user wrote it; `id` is the file's name below it and the record's number;
+    `meta` holds what stands in `columns`, such as labels (of plain text there is one, "first", the first word).
     Raises SettingsError when no source is named, DataError (with the place and the remedy) for what cannot be read.
     """
     if not settings.sources:
@@ -49,11 +51,16 @@ def documents(settings: TextSettings, generators: Generators) -> Iterator[Docume
         if source in generators:
             yield from generators[source]()
         else:
-            yield from file_documents(source, settings, limit, generators, seen)
+            yield from file_documents(source, settings, limit, generators, seen, columns)
 
 
 def file_documents(
-    source: str, settings: TextSettings, limit: int, generators: Generators, seen: set[Path]
+    source: str,
+    settings: TextSettings,
+    limit: int,
+    generators: Generators,
+    seen: set[Path],
+    columns: Sequence[str] = (),
 ) -> Iterator[Document]:
     """The documents of one source of files; `seen` are the files that other sources have given already."""
     count = files_count = 0
@@ -65,10 +72,10 @@ def file_documents(
             continue
         seen.add(real)
         before = count
-        for text, url in reader(file.path)(file.path, settings, limit):
+        for text, url, meta in reader(file.path)(file.path, settings, limit, columns):
             if text:
                 count += 1
-                yield Document(f"{file.name}:{count - before}", text, source, url)
+                yield Document(f"{file.name}:{count - before}", text, source, url, meta)
     if count == 0:
         what = "is empty" if Path(source).is_file() else f"holds no text: its {files_count} files are empty"
         raise DataError(f"{source} {what}; name a source that has text")

@@ -19,11 +19,11 @@ class TextSettings:
     MAIN: ClassVar[str] = "sources"  # `--text FILE` stands for `--text.sources FILE`
 
     sources: Annotated[tuple[str, ...], cyclopts.Parameter(alias="--text")] = ()
-    """Files (txt, jsonl, parquet, also .gz and .zst), folders, globs, python-docs, tinyworld, hub:OWNER/DATASET."""
+    """Files (txt, jsonl, csv, parquet, also .gz, .zst), folders, globs, python-docs, tinyworld, hub:OWNER/DATASET."""
     separator: Annotated[str | None, cyclopts.Parameter(alias="--separator", allow_leading_hyphen=True)] = None
     r"""What stands between two documents of a txt file, such as "\n\n"; without it a file is one document."""
     text_column: Annotated[str, cyclopts.Parameter(alias="--text-column")] = "text"
-    """The jsonl key or parquet column that holds the text."""
+    """The jsonl key, or csv or parquet column, that holds the text."""
     max_document_mb: float | None = None
     """The longest document allowed, in MB of UTF-8; by default 1/64 of this machine's memory."""
 

@@ -122,6 +122,6 @@ def decode(piece: Piece, path: Path) -> str:
 def binary(offset: int) -> str:
     """What to say of a file with a zero byte at `offset`."""
     return (
-        f"is a binary file, not text (a zero byte at offset {offset:,}); text comes from txt, jsonl and parquet files, "
-        "the first two also as .gz or .zst"
+        f"is a binary file, not text (a zero byte at offset {offset:,}); text comes from txt, jsonl, csv and parquet "
+        "files, all but the last also as .gz or .zst"
     )

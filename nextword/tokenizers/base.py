@@ -189,7 +189,8 @@ class Tokenizer:
         if number in self.specials:
             return name.encode()
         if self.is_byte_level:
-            return to_bytes(name)
+            end = self.spec["model"].get("end_of_word_suffix")  # CLIP's "cat</w>"
+            return to_bytes(name.removesuffix(end)) + b" " if end and name.endswith(end) else to_bytes(name)
         single = BYTE_TOKEN.fullmatch(name) if self.byte_fallback else None
         if single:
             return bytes([int(single[1], 16)])

@@ -281,7 +281,8 @@ def test_electra_as_one_encoder_with_two_outputs(model: Make, tokenizer: Tokeniz
 def test_next_sentence_by_hand(model: Make, tokenizer: Tokenizers, text: Callable) -> None:
     run = run_of("next-sentence", "bert", "bert", model, tokenizer, text, batch=5)
     batch = run.feed().take(5)
-    scores = run.model.heads["next_sentence"](run.model.hidden(inputs(batch)).hidden_BTD).log_softmax(-1)
+    read = inputs(batch)
+    scores = run.model.heads["next_sentence"](run.model.hidden(read).hidden_BTD, read).log_softmax(-1)
     expected = -sum(float(scores[row, int(random)]) for row, random in enumerate(batch.random_B))
     loss = run.objective(run.model, batch)
     assert float(loss["next_sentence"].total) == pytest.approx(expected, rel=1e-5)

@@ -114,7 +114,7 @@ def test_a_text_about_a_source_begins_as_the_folder_says(
     """transformers 5 keeps the forced token beside config.json, older ones in it; both write the same text."""
     words = train(TokenizerSettings(vocab_size=360, min_frequency=1, purpose="t5"), TEXTS)
     ends = {"eos_token_id": words.eos_id, "pad_token_id": words.pad_id, "decoder_start_token_id": words.eos_id}
-    theirs = model(parity, kind, 8, **small(vocab_size=words.vocab_size) | ends)
+    theirs = model(parity, kind, 8, **small(vocab_size=words.vocab_size, max_position_embeddings=64) | ends)
     theirs.generation_config.forced_bos_token_id = forced
     theirs.generation_config.bad_words_ids = None
     theirs.save_pretrained(tmp_path / "new")
@@ -134,6 +134,29 @@ def test_a_text_about_a_source_begins_as_the_folder_says(
             end = [words.eos_id] if found.reason == "eos" else []
             assert [*found.prompt_ids, *found.ids, *end] == wanted, folder
             assert found.prompt_ids[1:] == (() if forced is None else (forced,))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("text", ["the [MASK] sat on the mat", "a [MASK] ran in the [MASK] by the house"])
+def test_masks_are_filled_as_documented(text: str, parity: Any, tmp_path: Path) -> None:
+    """transformers' example: the source goes in, and the decoder's scores at the mask's place are read."""
+    words = train(TokenizerSettings(kind="wordpiece", vocab_size=60, min_frequency=1, purpose="bert"), TEXTS)
+    theirs = model(parity, "bart", 8, **small(vocab_size=words.vocab_size, pad_token_id=words.pad_id))
+    theirs.save_pretrained(tmp_path)
+    words.save(tmp_path)
+    parts = [words.encode(part) for part in text.split("[MASK]")]
+    ids = [words.cls_id, *parts[0]]
+    for part in parts[1:]:
+        ids += [words.mask_id, *part]
+    ids.append(words.sep_id)
+    scores = theirs(torch.tensor([ids])).logits[0].softmax(-1)
+    filled = nw.load(tmp_path).fill(text, top=4)
+    places = [place for place, number in enumerate(ids) if number == words.mask_id]
+    assert len(filled.gaps) == len(places) == text.count("[MASK]")
+    for gap, place in zip(filled.gaps, places, strict=True):
+        best = scores[place].topk(4)
+        assert [one.ids for one in gap] == [(number,) for number in best.indices.tolist()]
+        assert [one.probability for one in gap] == pytest.approx(best.values.tolist(), 1e-4)
 
 
 @pytest.mark.parametrize("forced", [-1, "fr", True])

@@ -52,6 +52,7 @@ def fits(model: Transformer) -> bool:
         and set(settings.blocks) == {block}
         and plain(block)
         and block.norm == settings.norm
+        and settings.output
         and settings.embedding is None
         and settings.head == HeadSettings()
         and settings.bias is None

@@ -145,7 +145,7 @@ def body_rules(config: Mapping[str, Any], prefix: str) -> list[Rule]:
     return found
 
 
-def older(names: Iterable[str]) -> dict[str, str]:
+def older(names: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:
     """Norms as TensorFlow named them, in Google's own files."""
     ends = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
     return {name: name.removesuffix(old) + new for name in names for old, new in ends.items() if name.endswith(old)}

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nextword.core.errors import CheckpointError
-from nextword.models.families.gpt2 import BASE, older
+from nextword.models.decoder_tasks import with_tasks
+from nextword.models.families.gpt2 import BASE
 from nextword.models.family import Family, Special, aliased, check_keys, check_value, divided, required, typed
 from nextword.models.fresh import DEPTH, LENGTH, common, width_and_heads
 from nextword.models.fused import grouped, grouped_rules
@@ -119,6 +120,8 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     }
 
 
-FAMILY = Family(
-    honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, copies=copies, older=older
+FAMILY = with_tasks(
+    Family(honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, copies=copies),
+    BASE,
+    tokens="classifier",
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nextword.core.errors import CheckpointError, SettingsError
+from nextword.models.decoder_tasks import with_tasks
 from nextword.models.family import (
     Family,
     Special,
@@ -174,4 +175,8 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     }
 
 
-FAMILY = Family(honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, copies=copies)
+FAMILY = with_tasks(
+    Family(honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, copies=copies),
+    "transformer.",
+    tokens="classifier",
+)

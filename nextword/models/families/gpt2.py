@@ -4,11 +4,12 @@ Radford et al., "Language Models are Unsupervised Multitask Learners" (2019). Re
 `GPT2LMHeadModel` does, which keeps queries, keys and values in one matrix and all matrices transposed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from nextword.models.decoder_tasks import with_tasks
 from nextword.models.family import Family, Special, check_keys, check_value, divided, known_activation, required, typed
 from nextword.models.fresh import DEPTH, LENGTH, common, width_and_heads
 from nextword.models.settings import ModelSettings
@@ -116,14 +117,6 @@ def rules(config: Mapping[str, Any]) -> list[Rule]:
     return found
 
 
-def older(names: Iterable[str]) -> dict[str, str]:
-    """Names in files of the bare model, such as OpenAI's own: without what the others begin with."""
-    names = list(names)
-    if any(name.startswith(BASE) for name in names):
-        return {}
-    return {name: BASE + name for name in names if name != "lm_head.weight"}
-
-
 def ignored(config: Mapping[str, Any]) -> frozenset[str]:
     """Causal masks that early files hold."""
     layers = range(config["n_layer"])
@@ -155,12 +148,10 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     }
 
 
-FAMILY = Family(
-    honoured=frozenset(_HONOURED.split()),
-    config=fresh,
-    build=build,
-    rules=rules,
-    ignored=ignored,
-    copies=copies,
-    older=older,
+FAMILY = with_tasks(
+    Family(
+        honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, ignored=ignored, copies=copies
+    ),
+    BASE,
+    tokens="classifier",
 )

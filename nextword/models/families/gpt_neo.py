@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nextword.core.errors import CheckpointError
+from nextword.models.decoder_tasks import with_tasks
 from nextword.models.family import Family, Special, check_keys, check_value, divided, known_activation, required, typed
 from nextword.models.fresh import DEPTH, LENGTH, common, width_and_heads
 from nextword.models.settings import ModelSettings
@@ -142,11 +143,10 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     }
 
 
-FAMILY = Family(
-    honoured=frozenset(_HONOURED.split()),
-    config=fresh,
-    build=build,
-    rules=rules,
-    ignored=ignored,
-    copies=copies,
+FAMILY = with_tasks(
+    Family(
+        honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, ignored=ignored, copies=copies
+    ),
+    "transformer.",
+    tokens="classifier",
 )

@@ -7,6 +7,7 @@ Black et al., "GPT-NeoX-20B" (2022); Biderman et al., "Pythia" (2023). Read and 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from nextword.models.decoder_tasks import with_tasks
 from nextword.models.family import Family, Special, aliased, check_keys, divided, known_activation, required, typed
 from nextword.models.fresh import DEPTH, LENGTH, common, even_heads
 from nextword.models.fused import grouped, grouped_rules
@@ -90,7 +91,7 @@ def rules(config: Mapping[str, Any]) -> list[Rule]:
     return found
 
 
-def older(names: Iterable[str]) -> dict[str, str]:
+def older(names: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:
     """The output matrix under the name that it has in transformers' code."""
     return {"lm_head.weight": "embed_out.weight"} if "lm_head.weight" in names else {}
 
@@ -132,12 +133,16 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     }
 
 
-FAMILY = Family(
-    honoured=frozenset(_HONOURED.split()),
-    config=fresh,
-    build=build,
-    rules=rules,
-    ignored=ignored,
-    copies=copies,
-    older=older,
+FAMILY = with_tasks(
+    Family(
+        honoured=frozenset(_HONOURED.split()),
+        config=fresh,
+        build=build,
+        rules=rules,
+        ignored=ignored,
+        copies=copies,
+        older=older,
+    ),
+    "gpt_neox.",
+    tokens="classifier",
 )

@@ -25,4 +25,4 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     return llama_like.fresh(settings, vocab_size, special, **own)
 
 
-FAMILY = llama_like.llama_like(describe, fresh)
+FAMILY = llama_like.llama_like(describe, fresh, answers=llama_like.ANSWERS)

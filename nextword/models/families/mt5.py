@@ -1,7 +1,7 @@
 """mT5: T5 1.1 for a hundred languages, with a vocabulary to match; what stands before its output is never divided.
 
 Xue et al., "mT5: A Massively Multilingual Pre-trained Text-to-Text Transformer" (2021). Read and written as
-transformers' `MT5ForConditionalGeneration` does.
+transformers' `MT5ForConditionalGeneration` and `MT5EncoderModel` do.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from nextword.models.encoder_decoder import EncoderDecoder, EncoderDecoderSettin
 from nextword.models.families import t5
 from nextword.models.family import Special, check_off
 from nextword.models.settings import ModelSettings
+from nextword.models.transformer import Transformer
 from nextword.nn.head import HeadSettings
 
 
@@ -26,9 +27,9 @@ def gated(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"feed_forward_proj": "gated-gelu"} | dict(config)
 
 
-def build(config: dict[str, Any]) -> EncoderDecoder:
+def build(config: dict[str, Any]) -> EncoderDecoder | Transformer:
     """The model that a config.json describes."""
-    return EncoderDecoder(describe(config), config)
+    return t5.made(describe(config), config)
 
 
 def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nextword.core.errors import CheckpointError, nearest
-from nextword.models.families.gpt2 import BASE, layer_rules, older
+from nextword.models.decoder_tasks import with_tasks
+from nextword.models.families.gpt2 import BASE, layer_rules
 from nextword.models.family import Family, Special, check_keys, divided, required, typed
 from nextword.models.fresh import DEPTH, LENGTH, common, width_and_heads
 from nextword.models.settings import ModelSettings
@@ -106,12 +107,9 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     }
 
 
-FAMILY = Family(
-    honoured=frozenset(_HONOURED.split()),
-    config=fresh,
-    build=build,
-    rules=rules,
-    ignored=ignored,
-    copies=copies,
-    older=older,
+FAMILY = with_tasks(
+    Family(
+        honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, ignored=ignored, copies=copies
+    ),
+    BASE,
 )

@@ -5,9 +5,10 @@ relic of its code. OPT-350M has embeddings narrower than the stream, with a matr
 Read and written as transformers' `OPTForCausalLM` does.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from nextword.models.decoder_tasks import with_tasks
 from nextword.models.family import Family, Special, check_keys, check_value, divided, known_activation, required, typed
 from nextword.models.fresh import DEPTH, LENGTH, common, width_and_heads
 from nextword.models.settings import ModelSettings
@@ -108,11 +109,6 @@ def rules(config: Mapping[str, Any]) -> list[Rule]:
     return found
 
 
-def older(names: Iterable[str]) -> dict[str, str]:
-    """Names in files of the bare model, such as Meta's own."""
-    return {name: f"model.{name}" for name in names if name.startswith("decoder.")}
-
-
 def copies(config: Mapping[str, Any]) -> dict[str, str]:
     """The output matrix of a tied model, which some files repeat."""
     return {} if config.get("tie_word_embeddings") is False else {"lm_head.weight": f"{BASE}embed_tokens.weight"}
@@ -143,11 +139,6 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     }
 
 
-FAMILY = Family(
-    honoured=frozenset(_HONOURED.split()),
-    config=fresh,
-    build=build,
-    rules=rules,
-    copies=copies,
-    older=older,
+FAMILY = with_tasks(
+    Family(honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, copies=copies), "model."
 )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nextword.core.errors import SettingsError
+from nextword.models.decoder_tasks import with_tasks
 from nextword.models.family import Family, Special, check_keys, divided, known_activation, required, typed
 from nextword.models.fresh import DEPTH, LENGTH, common, even_heads
 from nextword.models.rope_config import DEFAULT_BASE, PARTIAL, longest, read_rope, rotary_width
@@ -121,4 +122,6 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     }
 
 
-FAMILY = Family(honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, copies=copies)
+FAMILY = with_tasks(
+    Family(honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, copies=copies), "model."
+)

@@ -52,4 +52,4 @@ def windows(settings: ModelSettings) -> dict[str, Any]:
     }
 
 
-FAMILY = llama_like.llama_like(describe, fresh, honoured=HONOURED)
+FAMILY = llama_like.llama_like(describe, fresh, honoured=HONOURED, answers=llama_like.ANSWERS)

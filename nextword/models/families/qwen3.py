@@ -30,4 +30,4 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     return llama_like.fresh(settings, vocab_size, special, **own, **qwen2.windows(settings))
 
 
-FAMILY = llama_like.llama_like(describe, fresh, honoured=qwen2.HONOURED)
+FAMILY = llama_like.llama_like(describe, fresh, honoured=qwen2.HONOURED, answers=llama_like.ANSWERS)

@@ -62,4 +62,5 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     return llama_like.fresh(settings, vocab_size, special, **own)
 
 
-FAMILY = llama_like.llama_like(describe, fresh, honoured=llama_like.HONOURED | {"window"})
+HONOURED = llama_like.HONOURED | {"window"}
+FAMILY = llama_like.llama_like(describe, fresh, honoured=HONOURED, answers=llama_like.ANSWERS)

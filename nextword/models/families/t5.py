@@ -2,10 +2,12 @@
 
 Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer" (2020); with a gated
 feed-forward and an output matrix of its own "T5 1.1" (Shazeer, 2020). Read and written as transformers'
-`T5ForConditionalGeneration` does. The numbers before a tied output are divided by √D.
+`T5ForConditionalGeneration` does, and the encoder alone, which image generators read, as `T5EncoderModel`. The numbers
+before a tied output are divided by √D.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from nextword.core.errors import CheckpointError, SettingsError, nearest
@@ -13,6 +15,7 @@ from nextword.models.encoder_decoder import EncoderDecoder, EncoderDecoderSettin
 from nextword.models.family import Family, Special, check_keys, check_value, required, typed
 from nextword.models.settings import ModelSettings
 from nextword.models.stack import StackSettings
+from nextword.models.transformer import Transformer, TransformerSettings
 from nextword.models.weights import Rule, same
 from nextword.nn.attention import AttentionSettings
 from nextword.nn.block import BlockSettings
@@ -34,12 +37,14 @@ _HONOURED = "width depth heads head_width ffn_width tied norm_eps dropout"
 HEAD_WIDTH = 64
 FFN_MULTIPLE = 64
 GATED = "gated-"
+ENCODER = "EncoderModel"  # behind "T5" or "MT5": what saved an encoder alone
 
 
 def describe(config: Mapping[str, Any]) -> EncoderDecoderSettings:
     """Our description of both stacks from a config.json; CheckpointError naming the key that is wrong or unknown."""
     check_keys(config, KEYS)
-    check_value(config, "is_encoder_decoder", True)
+    if not is_encoder(config):
+        check_value(config, "is_encoder_decoder", True)  # of encoders alone it is said as well
     check_value(config, "is_decoder", False)
     width = required(config, "d_model", int)
     norm = NormSettings(width, typed(config, "layer_norm_epsilon", float, 1e-6))
@@ -86,13 +91,35 @@ def feedforward_kind(config: Mapping[str, Any]) -> tuple[str, bool]:
     return activation, kind.startswith(GATED)
 
 
-def build(config: dict[str, Any]) -> EncoderDecoder:
+def is_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether the file is of the encoder alone."""
+    return str((typed(config, "architectures", list, None) or [""])[0]).endswith(ENCODER)
+
+
+def build(config: dict[str, Any]) -> EncoderDecoder | Transformer:
     """The model that a config.json describes."""
-    return EncoderDecoder(describe(config), config)
+    return made(describe(config), config)
+
+
+def made(settings: EncoderDecoderSettings, config: dict[str, Any]) -> EncoderDecoder | Transformer:
+    """The model of a description, or its encoder."""
+    if not is_encoder(config):
+        return EncoderDecoder(settings, config)
+    stack = {field.name: getattr(settings.encoder, field.name) for field in fields(StackSettings)}
+    around = {name: getattr(settings, name) for name in ("vocab_size", "width", "max_length", "embedding")}
+    return Transformer(TransformerSettings(**stack, **around, tied=True, kind="encoder", output=False), config)
 
 
 def rules(config: Mapping[str, Any]) -> list[Rule]:
     """How transformers names the tensors."""
+    if not is_encoder(config):
+        return both_rules(config)
+    kept = [rule for rule in both_rules(config) if rule.theirs[0].startswith(("shared.", "encoder."))]
+    return [Rule(rule.theirs, tuple(name.removeprefix("encoder.") for name in rule.ours)) for rule in kept]
+
+
+def both_rules(config: Mapping[str, Any]) -> list[Rule]:
+    """Those of encoder and decoder."""
     found = [same("shared.weight", "embedding.weight")]
     _, gated = feedforward_kind(config)
     wide = {"wi_0": "gate", "wi_1": "up"} if gated else {"wi": "up"}

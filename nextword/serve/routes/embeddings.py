@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from nextword.engine.vectors import embed
 from nextword.serve.asking import check_model
@@ -32,10 +31,7 @@ def texts_of(body: EmbeddingBody) -> list[str]:
 
 def vectors(served: Served, texts: list[str]) -> Tensor:
     """The vectors of texts, (N, D), pooled as the model's folder says."""
-    sentence = served.sentence
-    poolings = ("mean",) if sentence is None else sentence.poolings
-    found_ND = embed(served.model, served.tokenizer, texts, poolings, TOGETHER, sentence)
-    return normalize(found_ND, dim=-1) if sentence is not None and sentence.normalise else found_ND
+    return embed(served.model, served.tokenizer, texts, served.sentence, rows=TOGETHER)
 
 
 def told(vector_D: Tensor, form: str | None) -> list[float] | str:

@@ -1,7 +1,7 @@
 """JSON Lines: one JSON object a line, its text under the key `--text-column`; https://jsonlines.org."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nextword.core.errors import DataError, nearest
@@ -11,8 +11,10 @@ from nextword.text.stream import decode, pieces, reading
 ENDINGS = ("jsonl", "ndjson", "json")
 
 
-def read(path: Path, settings: TextSettings, limit: int) -> Iterator[tuple[str, str | None]]:
-    """Text and `url` (where the record has one) of every record in `path`, lazily; blank lines are passed over."""
+def read(
+    path: Path, settings: TextSettings, limit: int, columns: Sequence[str] = ()
+) -> Iterator[tuple[str, str | None, Mapping[str, object]]]:
+    """Text, `url` and `columns` (where the record has them) of every record in `path`, lazily, blank lines left out."""
     too_long = DataError(
         f"{path} has a line of more than {limit / 1e6:.3g} MB, the longest that is read; cut the record into several, "
         "or raise --text.max-document-mb"
@@ -20,11 +22,11 @@ def read(path: Path, settings: TextSettings, limit: int) -> Iterator[tuple[str, 
     with reading(path) as stream:
         for number, piece in enumerate(pieces(stream, b"\n", limit, too_long), 1):
             if line := decode(piece, path).strip():
-                yield record(line, f"{path}:{number}", settings.text_column)
+                yield record(line, f"{path}:{number}", settings.text_column, columns)
 
 
-def record(line: str, where: str, column: str) -> tuple[str, str | None]:
-    """The text and url in one line; DataError naming `where` when the line is not an object with a text in `column`."""
+def record(line: str, where: str, column: str, columns: Sequence[str]) -> tuple[str, str | None, Mapping[str, object]]:
+    """The text, url and `columns` of a line; DataError naming `where` when it is no object with a text in `column`."""
     try:
         tree = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -40,7 +42,7 @@ def record(line: str, where: str, column: str) -> tuple[str, str | None]:
         )
     if not text.isascii():
         check_surrogates(text, where)
-    return text, url if isinstance(url, str) else None
+    return text, url if isinstance(url, str) else None, {name: tree[name] for name in columns if name in tree}
 
 
 def check_surrogates(text: str, where: str) -> None:

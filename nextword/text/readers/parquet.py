@@ -1,6 +1,6 @@
 """Parquet: one document a row, the text in the column `--text-column`, read by row group so that memory stays flat."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,33 +14,39 @@ ENDINGS = ("parquet",)
 ROWS = 256  # a batch
 
 
-def read(path: Path, settings: TextSettings, limit: int) -> Iterator[tuple[str, str | None]]:
-    """Text and `url` (where there is such a column) of every row in `path`, lazily."""
+def read(
+    path: Path, settings: TextSettings, limit: int, columns: Sequence[str] = ()
+) -> Iterator[tuple[str, str | None, Mapping[str, object]]]:
+    """Text, `url` (where there is such a column) and what stands in `columns`, of every row in `path`, lazily."""
     column = settings.text_column
     try:
         with pq.ParquetFile(path) as file:
-            wanted = check_columns(file.schema_arrow, path, column)
+            wanted = check_columns(file.schema_arrow, path, column, columns)
             row = 0
             for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
                 texts = batch.column(column)
                 urls = batch.column("url").to_pylist() if "url" in wanted else [None] * len(texts)
-                for text, url in zip(texts, urls, strict=True):
+                more = batch.select(list(columns)).to_pylist() if columns else [{}] * len(texts)
+                for text, url, meta in zip(texts, urls, more, strict=True):
                     row += 1
-                    yield value(text, f"{path}, row {row}", column, limit), url
+                    yield value(text, f"{path}, row {row}", column, limit), url, meta
     except (OSError, pa.ArrowException) as error:
         raise broken(path, error) from None
 
 
-def check_columns(schema: pa.Schema, path: Path, column: str) -> list[str]:
-    """The columns to read; DataError when there is no text column of that name."""
+def check_columns(schema: pa.Schema, path: Path, column: str, columns: Sequence[str]) -> list[str]:
+    """The columns to read; DataError when there is no text column of that name, or one of `columns` is missing."""
     if column not in schema.names:
         raise DataError(f"{path}: no column {column!r}{nearest(column, schema.names)}; choose with --text-column")
+    for name in columns:
+        if name not in schema.names:
+            raise DataError(f"{path}: no column {name!r}{nearest(name, schema.names)}")
     if not is_text(schema.field(column).type):
         raise DataError(
             f"{path}: column {column!r} holds {schema.field(column).type}, not strings; choose with --text-column"
         )
     with_url = column != "url" and "url" in schema.names and is_text(schema.field("url").type)
-    return [column, "url"] if with_url else [column]
+    return list(dict.fromkeys([column, *(["url"] if with_url else []), *columns]))
 
 
 def is_text(kind: pa.DataType) -> bool:

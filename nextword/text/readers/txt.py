@@ -3,7 +3,7 @@
 Newlines stay as they are; nothing is stripped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nextword.core.errors import DataError
@@ -11,10 +11,19 @@ from nextword.text.settings import TextSettings, unescape
 from nextword.text.stream import decode, pieces, reading
 
 ENDINGS = ("txt", "text", "md")
+FIRST = "first"
 
 
-def read(path: Path, settings: TextSettings, limit: int) -> Iterator[tuple[str, str | None]]:
-    """Text and (absent) address of every document in `path`, lazily; `limit` is the longest in bytes."""
+def read(
+    path: Path, settings: TextSettings, limit: int, columns: Sequence[str] = ()
+) -> Iterator[tuple[str, str | None, Mapping[str, object]]]:
+    """Text, (absent) address and columns of every document in `path`, lazily; `limit` is the longest in bytes.
+
+    There is one column, FIRST: the first word, which then is no part of the text.
+    """
+    for column in columns:
+        if column != FIRST:
+            raise DataError(f"{path} is plain text, which has no column {column!r}; {FIRST!r} is a text's first word")
     separator = unescape(settings.separator).encode() if settings.separator is not None else b""
     cut = "split it at another --separator" if separator else 'split it, for example with --separator "\\n\\n"'
     too_long = DataError(
@@ -23,4 +32,8 @@ def read(path: Path, settings: TextSettings, limit: int) -> Iterator[tuple[str, 
     )
     with reading(path) as stream:
         for piece in pieces(stream, separator, limit, too_long):
-            yield decode(piece, path), None
+            text = decode(piece, path)
+            if not columns:
+                yield text, None, {}
+            elif words := text.split(maxsplit=1):
+                yield "".join(words[1:]).rstrip(), None, {FIRST: words[0]}

@@ -4,10 +4,11 @@ r"""GPT-2's files: a vocabulary in JSON and the merges in the order in which the
     merges.txt, vocab.bpe      "#version: 0.2", then a merge a line: "Ġ t"
 
 RoBERTa, BART and others use them with control tokens of their own (<s> ... </s>); Qwen cuts words with another pattern
-and composes characters first (NFC). Radford et al., Language Models are Unsupervised Multitask Learners, 2019.
+and composes characters first (NFC); CLIP marks ends of words ("cat</w>") instead of beginnings. Radford et al.,
+Language Models are Unsupervised Multitask Learners, 2019.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ WORD_END = "</w>"  # GPT-1 and CLIP mark the end of a word instead of its beginn
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 ROBERTA = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
 FRAMED = {"roberta", "bart", "longformer", "led", "mvp"}  # RoBERTa's kin: <s> text </s>
+CLIP = {"clip", "cliptextmodel"}
+CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+START = "<|startoftext|>"  # CLIP's
 PIECES_OF_A_MERGE = 2
 
 
@@ -53,18 +57,20 @@ def read(folder: Path, config: Mapping[str, Any]) -> Found:
     vocabulary = read_json(vocab_path, limit_bytes=LIMIT_BYTES)
     if not isinstance(vocabulary, dict):
         raise DataError(f"{vocab_path} holds no object of tokens and ids")
-    if any(token.endswith(WORD_END) for token in vocabulary):
+    name = family(folder, config)
+    if name not in CLIP and any(token.endswith(WORD_END) for token in vocabulary):
         raise DataError(
-            f"{folder} marks ends of words ({WORD_END}), as GPT-1 and CLIP do: save it with transformers' "
-            "AutoTokenizer, which writes a tokenizer.json, and load that"
+            f"{folder} marks ends of words ({WORD_END}), as GPT-1 does: save it with transformers' AutoTokenizer, "
+            "which writes a tokenizer.json, and load that"
         )
     added = added_tokens(folder, config)
     vocabulary = {**vocabulary, **{token: number for token, number in added.items() if token not in vocabulary}}
     check_ids(vocab_path, vocabulary)
     merges = read_merges(merges_path)
     check_merges(merges_path, merges, vocabulary)
+    if name in CLIP:
+        return clip(vocabulary, merges, config, added)
     inner = tokenizers.Tokenizer(models.BPE(vocabulary, merges, fuse_unk=False))
-    name = family(folder, config)
     prefix = bool(config.get("add_prefix_space", False))
     if name == "qwen2":
         inner.normalizer = normalizers.NFC()
@@ -83,6 +89,29 @@ def read(folder: Path, config: Mapping[str, Any]) -> Found:
     mark_special(inner, [*roles.values(), *special_names(config), *(token for token in added if token in vocabulary)])
     if kin:
         frame(inner, roles.get("bos"), roles.get("eos"))
+    return Found(inner, roles)
+
+
+def clip(
+    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], config: Mapping[str, Any], added: Iterable[str]
+) -> Found:
+    """CLIP's: small letters, ends of words marked, and every text between two control tokens."""
+    roles = {"bos": START, "eos": END, "pad": END, "unk": END}
+    absent = [token for token in (START, END) if token not in vocabulary]
+    if absent:
+        raise DataError(f"CLIP's vocabulary has {START} and {END}, this one lacks {absent[0]}: fetch the folder again")
+    model = models.BPE(
+        dict(vocabulary), list(merges), continuing_subword_prefix="", end_of_word_suffix=WORD_END, unk_token=END
+    )
+    inner = tokenizers.Tokenizer(model)
+    inner.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    words = pre_tokenizers.Split(Regex(CLIP_WORDS), "removed", invert=True)
+    inner.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    inner.decoder = decoders.ByteLevel()
+    mark_special(inner, [*roles.values(), *special_names(config), *added])
+    frame(inner, START, END)
     return Found(inner, roles)
 
 

@@ -55,17 +55,17 @@ class Encoders:
         said = theirs(batch.ids_BT, **given)
         if "start_logits" in said:
             return [torch.stack([said.start_logits, said.end_logits], -1)]
-        names = ("prediction_logits", "logits", "last_hidden_state", "pooler_output", "sop_logits")
+        names = ("prediction_logits", "logits", "last_hidden_state", "pooler_output", "text_embeds", "sop_logits")
         return [said[name] for name in (*names, "seq_relationship_logits") if name in said]
 
     @torch.no_grad()
     def ours_say(self, ours: Any, batch: Batch) -> list[torch.Tensor]:
         """What ours gives in the same order."""
         hidden_BTD = ours.hidden(batch).hidden_BTD
-        heads = [head(hidden_BTD, batch.mask_BT) for head in ours.heads.values()]
+        heads = [head(hidden_BTD, batch) for head in ours.heads.values()]
         if ours.settings.output:
             return [ours.logits(hidden_BTD.flatten(0, 1)).unflatten(0, hidden_BTD.shape[:2]), *heads]
-        return [hidden_BTD, *heads] if not heads or "pooled" in ours.heads else heads
+        return [hidden_BTD, *heads] if not heads or {"pooled", "vector"} & set(ours.heads) else heads
 
     def agree(self, stem: str, task: str, config: Any, seed: int, lengths: tuple[int, ...] = LENGTHS) -> None:
         """Padded rows and each row alone give theirs; the files are the same, byte for byte."""

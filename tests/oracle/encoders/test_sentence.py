@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 import nextword as nw
-from nextword.core.errors import CheckpointError
+from nextword.core.errors import CheckpointError, SettingsError
 from nextword.models.checkpoint import save_model
 from nextword.models.create import create
 from nextword.models.settings import ModelSettings
@@ -97,3 +98,80 @@ def test_without_steps_it_is_the_mean_of_the_whole_text(tmp_path: Path) -> None:
     lm = nw.load(tmp_path)
     assert lm.sentence is None
     assert torch.equal(lm.embed(TEXTS), lm.embed(TEXTS, pooling="mean", normalise=False))
+
+
+QUERY = "Instruct: find the cat\nQuery:"
+ENDING = "<|endoftext|>"
+
+
+@pytest.fixture
+def decoder(encoders: Any, tmp_path: Path) -> tuple[Path, Any]:
+    """A decoder for embeddings as Qwen 3's are published: bare names, an end token by the template, prompts."""
+    made = train(TokenizerSettings(vocab_size=280, min_frequency=1), TEXTS)
+    ids = [(ENDING, made.eos_id)]
+    made.inner.post_processor = TemplateProcessing(single=f"$A {ENDING}", special_tokens=ids)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    config = transformers.Qwen3Config(
+        **sizes, num_hidden_layers=2, intermediate_size=20, vocab_size=made.vocab_size, pad_token_id=made.eos_id
+    )
+    theirs = encoders.drawn("Qwen3", "Model", config, 3)
+    theirs.save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"architectures": ["Qwen3ForCausalLM"]}))
+    made.save(tmp_path)
+    steps(tmp_path, ["last"], True)
+    (tmp_path / "sentence_bert_config.json").unlink()
+    prompts(tmp_path, {"query": QUERY, "document": ""})
+    return tmp_path, theirs
+
+
+def prompts(place: Path, texts: Any, default: str | None = None) -> None:
+    tree = {"prompts": texts, "default_prompt_name": default, "similarity_fn_name": "cosine"}
+    (place / "config_sentence_transformers.json").write_text(json.dumps(tree))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("named", "before"), [(None, ""), ("document", ""), ("query", QUERY)])
+def test_a_decoder_with_prompts(decoder: tuple[Path, Any], named: str | None, before: str, tmp_path: Path) -> None:
+    place, theirs = decoder
+    lm = nw.load(place)
+    rows = [[*lm.tokenizer.encode(before + text), lm.tokenizer.eos_id] for text in TEXTS]
+    wanted = torch.stack([theirs(torch.tensor([row])).last_hidden_state[0, -1] for row in rows])
+    wanted = wanted / wanted.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(lm.embed(TEXTS, prompt=named), wanted, rtol=1e-4, atol=1e-5)
+    prompts(place, {"query": QUERY, "document": ""}, named)
+    usual = nw.load(place)
+    torch.testing.assert_close(usual.embed(TEXTS), wanted, rtol=1e-4, atol=1e-5)
+    usual.save(tmp_path / "again")
+    assert torch.equal(nw.load(tmp_path / "again").embed(TEXTS), usual.embed(TEXTS))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", ["mean", "last"])
+def test_a_prompt_may_be_left_out_of_the_pool(decoder: tuple[Path, Any], mode: str) -> None:
+    place, theirs = decoder
+    file = place / "1_Pooling" / "config.json"
+    file.write_text(json.dumps({"pooling_mode": {"last": "lasttoken"}.get(mode, mode), "include_prompt": False}))
+    lm = nw.load(place)
+    head, wanted = len(lm.tokenizer.encode(QUERY)), []
+    for text in TEXTS:
+        row = [*lm.tokenizer.encode(QUERY + text), lm.tokenizer.eos_id]
+        assert row[:head] == lm.tokenizer.encode(QUERY)
+        hidden_TD = theirs(torch.tensor([row])).last_hidden_state[0, head:]
+        wanted.append(hidden_TD.mean(0) if mode == "mean" else hidden_TD[-1])
+    found = lm.embed(TEXTS, prompt="query", normalise=False)
+    torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-4, atol=1e-5)
+    without = lm.embed(TEXTS, normalise=False)
+    assert not torch.allclose(found, without)
+
+
+def test_prompts_that_are_not_there_are_refused(decoder: tuple[Path, Any]) -> None:
+    place, _ = decoder
+    with pytest.raises(SettingsError, match="no prompt 'quest'; it has 'query', 'document'"):
+        nw.load(place).embed(TEXTS, prompt="quest")
+    prompts(place, {"query": QUERY}, "document")
+    with pytest.raises(CheckpointError, match="default_prompt_name one of them"):
+        nw.load(place)
+    prompts(place, {"query": 3})
+    with pytest.raises(CheckpointError, match="prompts must be texts by name"):
+        nw.load(place)
