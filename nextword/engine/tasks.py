@@ -1,4 +1,4 @@
-"""What an encoder that was fine-tuned for a task says of a text: its class, the classes of its tokens, or an answer.
+"""What a model that was fine-tuned for a task says of a text: its class, the classes of its tokens, or an answer.
 
     classify   softmax(y)[class], or σ(y) of each class where several may be right, or y itself (regression)
     tag        softmax(y_t)[class] of each token; neighbours of one class are one span
@@ -64,13 +64,13 @@ def classify(
     model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str], seconds: Sequence[str] | None, rows: int
 ) -> list[list[Label]]:
     """For each text (with its second one, where there are) all classes, the best first; `rows` are read together."""
-    encoder, names = _encoder(model, SEQUENCE), labels(model.config)
+    judge, names = _fine_tuned(model, SEQUENCE), labels(model.config)
     if seconds is not None and len(seconds) != len(texts):
         raise SettingsError(f"there must be a second text for each: received {len(texts)} and {len(seconds)}")
-    pieces = [read(encoder, tokenizer, text, seconds and seconds[number]) for number, text in enumerate(texts)]
+    pieces = [read(judge, tokenizer, text, seconds and seconds[number]) for number, text in enumerate(texts)]
     found = []
     for start in range(0, len(pieces), rows):
-        for scores in _scores(encoder, SEQUENCE, pieces[start : start + rows]):
+        for scores in _scores(judge, SEQUENCE, pieces[start : start + rows]):
             kind = problem(model.config)
             chances = scores.sigmoid() if kind == SEVERAL else scores.softmax(-1)
             given: list[float | None] = [None] * len(names) if kind == NUMBER else list(chances.tolist())
@@ -82,9 +82,9 @@ def classify(
 @torch.inference_mode()
 def tag(model: LanguageModel, tokenizer: Tokenizer, text: str, grouped: bool) -> list[Tag]:
     """The spans of a text that have a class; without `grouped` every token, with O and B- and I- as the labels are."""
-    encoder, names = _encoder(model, TOKEN), labels(model.config)
-    piece = read(encoder, tokenizer, text)
-    (scores_TC,) = _scores(encoder, TOKEN, [piece])
+    judge, names = _fine_tuned(model, TOKEN), labels(model.config)
+    piece = read(judge, tokenizer, text)
+    (scores_TC,) = _scores(judge, TOKEN, [piece])
     best = scores_TC.softmax(-1).max(-1)
     tokens = []
     for place, (side, start, end) in enumerate(piece.spans):
@@ -117,10 +117,10 @@ def _grouped(tokens: Sequence[Tag], text: str) -> list[Tag]:
 @torch.inference_mode()
 def answer(model: LanguageModel, tokenizer: Tokenizer, question: str, context: str, max_tokens: int) -> Answer:
     """The best span of at most `max_tokens` tokens of the context."""
-    encoder = _encoder(model, SPAN)
+    judge = _fine_tuned(model, SPAN)
     found = []
-    for piece in windows(encoder, read(encoder, tokenizer, question, context, whole=True)):
-        (scores_T2,) = _scores(encoder, SPAN, [piece])
+    for piece in windows(judge, read(judge, tokenizer, question, context, whole=True)):
+        (scores_T2,) = _scores(judge, SPAN, [piece])
         places = [place for place, (side, *_) in enumerate(piece.spans) if side == 1]
         begins, ends = scores_T2[places].unbind(-1)
         apart = torch.arange(len(places))[None, :] - torch.arange(len(places))[:, None]
@@ -134,7 +134,7 @@ def answer(model: LanguageModel, tokenizer: Tokenizer, question: str, context: s
 
 @dataclass(frozen=True)
 class Piece:
-    """What an encoder reads: ids, token types, and of each token whose text it is of (None: of neither) and where."""
+    """What the model reads: ids, token types, and of each token whose text it is of (None: of neither) and where."""
 
     ids: tuple[int, ...]
     types: tuple[int, ...]
@@ -146,7 +146,7 @@ class Piece:
 
 
 def read(model: Transformer, tokenizer: Tokenizer, first: str, second: str | None = None, whole: bool = False) -> Piece:
-    """One or two texts as the encoder reads them; SettingsError for an empty text, or one too long (unless `whole`)."""
+    """One or two texts as the model reads them; SettingsError for an empty text, or one too long (unless `whole`)."""
     for text in (first, second):
         if text is not None and not tokenizer.encode(text):
             raise SettingsError("an empty text says nothing: give one with at least one token")
@@ -197,7 +197,7 @@ NEEDED = {
 }
 
 
-def _encoder(model: LanguageModel, head: str) -> Transformer:
+def _fine_tuned(model: LanguageModel, head: str) -> Transformer:
     if not isinstance(model, Transformer) or head not in model.heads:
         named = model.config.get("architectures") or [model.config.get("model_type")]
         raise SettingsError(f"{NEEDED[head]}; this is a {named[0]}")

@@ -43,7 +43,8 @@ class Clusters:
     @property
     def sizes(self) -> list[int]:
         """How many vectors each cluster has."""
-        return torch.bincount(self.of_N, minlength=len(self.centres_KD)).tolist()
+        found: list[int] = torch.bincount(self.of_N, minlength=len(self.centres_KD)).tolist()
+        return found
 
 
 def kmeans(x_ND: Tensor, k: int, generator: torch.Generator, *, starts: int = 10, most: int = 300) -> Clusters:

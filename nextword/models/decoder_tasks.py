@@ -27,6 +27,7 @@ WRITING, BODY = "ForCausalLM", "Model"
 TASKS = {"ForSequenceClassification": SEQUENCE, "ForTokenClassification": TOKEN, "ForQuestionAnswering": SPAN}
 OWN_KEYS = ("classifier_dropout", "token_classification_bias")  # of the heads, which no body knows
 OUTPUT = "head."  # with which our names of the output over the vocabulary begin
+HEADS = ("lm_head.", "embed_out.", "score.", "classifier.", "qa_outputs.")  # what stands on a body, in files
 DROPOUT = 0.1  # transformers', before the classes of tokens
 
 
@@ -80,9 +81,6 @@ def with_tasks(family: Family, prefix: str, *, answers: str | None = None, token
         return config, stored
 
     return replace(family, build=build, rules=rules, ignored=ignored, copies=copies, older=older, settled=settled)
-
-
-HEADS = ("lm_head.", "embed_out.", "score.", "classifier.", "qa_outputs.")  # what stands on a body, in files
 
 
 def architecture(config: Mapping[str, Any]) -> str:
