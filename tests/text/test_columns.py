@@ -54,11 +54,11 @@ def test_the_first_word_of_plain_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("name,label\nx,1\n", "no column 'text'; the first line names: name, label"),
+        ("name,label\nx,1\n", "no column 'text'; known: label, name; choose with"),
         ("text,label\nx,1\ny\n", r"a\.csv:3: 1 fields where the first line names 2 columns"),
         ('text,label\n"x"y,1\n', r"a\.csv:2: .*; mend the record"),
         ('text,label\n"x,1\n', r"a\.csv:\d+: .*; mend the record"),
-        ("", "no column 'text'; the first line names: none"),
+        ("", "no column 'text'; the file is empty"),
     ],
 )
 def test_broken_csv_is_refused(tmp_path: Path, content: str, said: str) -> None:

@@ -145,7 +145,7 @@ def test_generators_are_asked_for_by_name_and_files_stay_lazy(tmp_path: Path) ->
 
 def test_a_file_of_unknown_ending_is_text(tmp_path: Path) -> None:
     assert texts(put(tmp_path / "README", b"read me")) == ["read me"]
-    assert set(endings().values()) == {"txt", "jsonl", "parquet"}
+    assert set(endings().values()) == {"txt", "jsonl", "csv", "parquet"}
 
 
 def test_missing_sources_name_the_nearest(tmp_path: Path) -> None:

@@ -31,10 +31,8 @@ def read(
             names = next(rows, [])
             for column in (settings.text_column, *columns):
                 if column not in names:
-                    raise DataError(
-                        f"{path}: no column {column!r}{nearest(column, names)}; the first line names: "
-                        f"{', '.join(names) or 'none'}"
-                    )
+                    known = nearest(column, names) if names else "; the file is empty"
+                    raise DataError(f"{path}: no column {column!r}{known}; choose with --text-column")
             for row in rows:
                 if len(row) not in {0, len(names)}:
                     raise DataError(
