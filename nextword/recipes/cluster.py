@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -153,7 +154,7 @@ def table(tree: dict[str, Any]) -> Table:
         texts = [" ".join(near["text"].split()) for near in one["nearest"]] or [""]
         for row, text in enumerate(texts):
             cut = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
-            shown.add_row(*(head if row == 0 else [""] * len(head)), cut)
+            shown.add_row(*map(escape, head if row == 0 else [""] * len(head)), escape(cut))
     return shown
 
 

@@ -68,10 +68,12 @@ def test_how_many_by_silhouette(here: Run, tiny: Callable[[str], Path], texts: P
 def test_a_table_for_people(here: Run, tiny: Callable[[str], Path], tmp_path: Path) -> None:
     """Lines of a txt file are texts; the first word of each may be its label."""
     path = tmp_path / "a.txt"
-    path.write_text("".join(f"{label} {word} and {word}\n" for label, words in WORDS.items() for word in words))
-    result = here("cluster", tiny("bert"), "--text", path, "--label-column", "first", "--k", 2, "--nearest", 1)
+    lines = [f"{label} {word} and {word}\n" for label, words in WORDS.items() for word in words]
+    path.write_text("".join(lines).replace("mat", "[b]"))
+    result = here("cluster", tiny("bert"), "--text", path, "--label-column", "first", "--k", 2, "--nearest", 6)
     assert "6 texts in 2 clusters" in result.stdout
     assert "against the labels: NMI" in result.stdout
+    assert "[b] and [b]" in result.stdout
     assert "animals 1" in result.stdout or "animals 5" in result.stdout or "animals 6" in result.stdout
     single = here("cluster", tiny("bert"), "--text", path, "--k", 1)
     assert "6 texts in 1 clusters; inertia" in single.stdout and "silhouette" not in single.stdout
