@@ -78,8 +78,13 @@ def found(model: LanguageModel, tokenizer: Tokenizer, name: str) -> Pooling:
 
 def own_head(model: LanguageModel) -> Pooling | None:
     """The head with which a model makes a vector of a text itself; None where it has none."""
-    found = model.heads if isinstance(model, Transformer) else {}
-    return next((found[name] for name in (heads.VECTOR, heads.POOLED) if name in found), None)
+    if not isinstance(model, Transformer):
+        return None
+    name = next((name for name in (heads.VECTOR, heads.POOLED) if name in model.heads), None)
+    if name is None:
+        return None
+    kind = model.embedding.weight.dtype  # in which the states came, before they became fp32
+    return lambda hidden_BTD, batch: model.heads[name](hidden_BTD.to(kind), batch)
 
 
 def usual(model: LanguageModel) -> str:

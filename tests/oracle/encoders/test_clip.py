@@ -122,6 +122,8 @@ def test_what_image_generators_read(generator: tuple[Path, Any, Any], parity: An
     both = theirs(**cut(TEXTS[:2], padding=True, return_tensors="pt")).text_embeds
     parity.same(lm.embed(TEXTS[:2]), both)
     parity.same(lm.embed(TEXTS[:2], normalise=True), both / both.norm(dim=-1, keepdim=True))
+    half = nw.load(folder, dtype=torch.bfloat16).embed(TEXTS[:2])
+    assert half.dtype == torch.float32 and (half - both).norm() < 0.1 * both.norm()
 
 
 def test_what_cannot_be_asked_is_refused(generator: tuple[Path, Any, Any]) -> None:
