@@ -42,7 +42,7 @@ def _of_group(folder: Path) -> int:
 def bytes_of(tensors: Sequence[Tensor]) -> int:
     """Bytes of memory behind the tensors, each piece counted once."""
     storages = (tensor.untyped_storage() for tensor in tensors)
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
 class TooMuch(Exception):

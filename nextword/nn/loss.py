@@ -62,6 +62,18 @@ def linear_cross_entropy(
     return nll_M.new_zeros(labels_N.shape).index_copy(0, places_M, nll_M)
 
 
+@torch.no_grad()
+def gradients(
+    hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, bias_V: Tensor | None = None, cap: float | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The losses, as `linear_cross_entropy` of labels none of which is -100, and the gradients of their sum.
+
+    Those of the hidden vectors, and in fp32 those of matrix and bias.
+    """
+    nll_N, *found = _Head(hidden_ND, weight_VD, labels_N, bias_V, cap).gradients((True, True, bias_V is not None))
+    return nll_N, *found
+
+
 def _nll(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, bias_V: Tensor | None, cap: float | None) -> Tensor:
     if torch.is_grad_enabled():
         return _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, bias_V, cap)

@@ -17,6 +17,7 @@ from nextword.models.count import FLOAT_BYTES, Count, count, describe
 from nextword.models.family import note_of
 from nextword.models.gguf import container
 from nextword.models.gguf.model import config_of
+from nextword.recipes import inspect_memory
 from nextword.recipes.inspect_settings import InspectSettings
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -28,12 +29,15 @@ def main(settings: InspectSettings) -> None:
     config = read_config(path)
     model = describe(config, str(path))
     figures = count(model, settings.length)
+    needs = inspect_memory.needs(config, figures, settings) if settings.memory else None
     if settings.json:
-        print(json.dumps(tree(config, figures), indent=2))
+        print(json.dumps(tree(config, figures) | ({} if needs is None else {"memory": needs}), indent=2))
         return
     console = Console()
     console.print(parts_table(config, figures))
     console.print(costs_table(figures))
+    if needs is not None:
+        console.print(inspect_memory.table(needs))
     if note := note_of(config):
         print(f"note: {note}")
     if path.is_dir():

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from nextword.models.checkpoint import save_model
 from nextword.models.create import create
 from nextword.models.settings import ModelSettings
@@ -37,6 +39,30 @@ def test_what_to_do_next_fits_the_kind(cli: Callable[..., object], tiny: Callabl
     assert "state" not in encoder
     both = cli("inspect", tiny("t5"), "--length", 50).stdout  # type: ignore[attr-defined]
     assert "cross-attention" in both and "next: nextword generate" in both and "positions" in both
+
+
+def test_memory_of_seven_billion(cli: Callable[..., object], tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    tree = {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32}
+    config.write_text(json.dumps({**tree, "num_attention_heads": 32, "vocab_size": 32000}))
+    found = json.loads(cli("inspect", config, "--length", 512, "--memory", "--json").stdout)["memory"]  # type: ignore[attr-defined]
+    count = 6_738_415_616
+    assert found["using"]["bf16"] == {"weights": 2 * count, "state": 512 * 524_288}
+    assert sum(found["training"]["textbook"].values()) == 12 * count
+    ours = found["training"]["bf16"]
+    assert ours["weights"] == ours["gradients"] == 2 * count
+    assert ours["masters"] == 4 * count and ours["optimizer"] == pytest.approx(8 * count)
+    assert ours["all"] > 14 * count + ours["activations"]
+
+
+def test_memory_in_words_and_where_it_is_not_foretold(
+    cli: Callable[..., object], refused: Callable[..., str], tiny: Callable[[str], Path]
+) -> None:
+    said = cli("inspect", tiny("llama"), "--memory", "--batch", 4).stdout  # type: ignore[attr-defined]
+    assert "as textbooks count" in said and "training in bf16" in said and "checkpoint" in said
+    assert "foretold for transformers" in cli("inspect", tiny("lstm"), "--memory", "--length", 9).stdout  # type: ignore[attr-defined]
+    assert "add --memory" in refused("inspect", tiny("llama"), "--batch", 4)
+    assert "say for which" in refused("inspect", tiny("lstm"), "--memory")
 
 
 def test_what_is_no_model_is_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
