@@ -13,7 +13,9 @@ from nextword.core.files import atomic_folder, read_json
 from nextword.models.checkpoint import CONFIG, SHARD_BYTES, load_model, write_model
 from nextword.models.family import Storable
 from nextword.models.gguf import container
+from nextword.recipes.card import write_card
 from nextword.recipes.convert_settings import GGUF, ConvertSettings, shard_bytes
+from nextword.recipes.push import push
 from nextword.tokenizers.base import Tokenizer
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
@@ -50,8 +52,12 @@ def main(settings: ConvertSettings) -> None:
         else:
             copy_rest(source, fresh)
         write_model(model, fresh, size)
+        if settings.card or settings.push:
+            write_card(fresh, settings.push or out.name, source, settings.licence)
     print(f"{out}: {sum(path.stat().st_size for path in out.iterdir()) / 1e6:.1f} MB")
-    print(f"next: nextword inspect {out}")
+    if settings.push:
+        print(f"{push(out, settings.push, settings.private)}")
+    print(f"next: nextword inspect {settings.push or out}")
 
 
 def dtype_of(model: Storable) -> torch.dtype:
