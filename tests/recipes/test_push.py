@@ -66,7 +66,7 @@ def hub() -> Iterator[Any]:
 
 def convert(hub: Any, *arguments: object) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_TOKEN": "hf_secret"}
-    env |= {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+    env |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, "-m", "nextword.cli", "convert", *map(str, arguments)]
     return subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=120)
 
@@ -90,7 +90,7 @@ def test_a_folder_arrives_whole_with_its_card(hub: Any, tiny: Any, tmp_path: Pat
 def test_what_the_hub_refuses_is_said_and_nothing_is_lost(hub: Any, tiny: Any, tmp_path: Path) -> None:
     hub.refuses = 403
     done = convert(hub, tiny("llama"), tmp_path / "out", "--push", "me/mine")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "the hub did not take me/mine" in done.stderr and "HF_TOKEN" in done.stderr
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
