@@ -13,7 +13,7 @@ Discriminators Rather Than Generators", 2020.)
 D learns nothing until it sees what fits what, and from its own answers it finds that out slowly: with a few million
 tokens to read it stays at the majority's rate. With `generator_shares=all` both are one encoder with two outputs (the
 paper's section 3.2, where it does as well, at the price of a generator as large as D): what filling gaps teaches
-is there for telling. Whether that suffices at this size is still open (docs/log.md).
+is there for telling, and after 1.6 million tokens D is right more often than the majority (the recipe `electra`).
 
 Metrics: D's accuracy beside the share of originals, which is what "original" everywhere would reach, and G's.
 """
