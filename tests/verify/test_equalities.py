@@ -28,7 +28,7 @@ Make = Callable[..., Subject]
 
 
 def test_every_equality_is_found_by_its_file() -> None:
-    assert known() == ("batched", "cached", "micro-batches", "packed", "resumed", "saved")
+    assert known() == ("batched", "cached", "micro-batches", "packed", "resumed", "saved", "served")
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gemma3_text", "phi3"])
@@ -40,7 +40,7 @@ def test_a_good_model_passes(subject: Make, family: str) -> None:
     assert tuple(found) == known()
     expected = {name: "passes" for name in known()}
     if family in {"bert", "electra"}:
-        expected |= {"cached": "does not apply"}
+        expected |= {"cached": "does not apply", "served": "does not apply"}
     if family == "ngram":
         expected |= {"micro-batches": "does not apply", "resumed": "does not apply"}
         assert "counted" in found["resumed"].measured.reason and found["resumed"].measured.deviation is None
@@ -153,6 +153,45 @@ def test_a_compiled_step_that_errs_is_caught(subject: Make, monkeypatch: pytest.
         finding = failing("cached", trial)
         assert finding.verdict == verdict and finding.measured.note == "the compiled step of generation included"
     assert finding.measured.where.endswith("(compiled)")
+
+
+def test_blocks_that_belong_to_another_beginning_are_caught(subject: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of blocks that do not know what stands before them: two texts with equal tokens in one place share them."""
+    from nextword.engine import scheduler
+
+    trial = subject("llama")
+    monkeypatch.setattr(scheduler, "names", lambda ids, size, before=b"": [b"one"] * (len(ids) // size))
+    finding = failing("served", trial)
+    assert finding.verdict == "fails" and finding.measured.where.startswith("token")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_chunks_of_a_prompt_that_do_not_see_each_other_are_caught(
+    subject: Make, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    from nextword.nn.paged import PagedView, Part
+
+    trial = subject(family)
+    attend = PagedView.attend
+
+    def forgetful(self: PagedView, *given: Any) -> Tensor:
+        object.__setattr__(self, "parts", [Part(part.count, 0, part.blocks) for part in self.parts])
+        return attend(self, *given)
+
+    monkeypatch.setattr(PagedView, "attend", forgetful)
+    assert failing("served", trial).verdict == "fails"
+
+
+@pytest.mark.parametrize("family", ["lstm", "t5"])
+def test_texts_that_are_read_apart_and_mixed_up_are_caught(
+    subject: Make, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    from nextword.engine.reading import ApartReader
+
+    trial = subject(family)
+    read = ApartReader.read
+    monkeypatch.setattr(ApartReader, "read", lambda self, works: read(self, works).flip(0))
+    assert failing("served", trial).verdict == "fails"
 
 
 @pytest.mark.parametrize("family", DECODERS)
