@@ -12,7 +12,7 @@ class EngineSettings:
 
     rows: int = 32
     "Texts that are continued at once; others wait."
-    step_tokens: int = 128
+    step_tokens: int = 256
     "Tokens that are read in one step: a long prompt is read in chunks of what running texts leave of them."
     block: int = 16
     "Places in a block of the cache; texts share whole blocks of what they begin with."

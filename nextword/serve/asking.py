@@ -1,7 +1,9 @@
 """From what a client sent to requests of the engine; what cannot be done is refused here, before anything runs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from nextword.core.errors import SettingsError
 from nextword.decode.settings import SamplingSettings
@@ -12,6 +14,7 @@ from nextword.serve.errors import Refusal
 from nextword.serve.service import Served, Service
 from nextword.serve.settings import LimitSettings
 
+Object = dict[str, Any]
 MOST_STOPS = 16  # stop texts: each is looked for at every token
 LONGEST_STOP = 1000  # characters
 MOST_BIASES = 300
@@ -28,8 +31,10 @@ def check_model(served: Served, name: str | None) -> None:
         raise Refusal(404, f"no model {name!r} here, only {served.name!r}", param="model", code="model_not_found")
 
 
-def sampling(body: Asked, limits: LimitSettings, max_tokens: int | None, top: int) -> SamplingSettings:
-    """The settings of one answer, with `top` alternatives for each token.
+def sampling(
+    body: Asked, limits: LimitSettings, max_tokens: int | None, top: int, schema: Object | None = None
+) -> SamplingSettings:
+    """The settings of one answer, with `top` alternatives for each token, as JSON of that schema if there is one.
 
     SettingsError or Refusal where they cannot take effect.
     """
@@ -41,7 +46,26 @@ def sampling(body: Asked, limits: LimitSettings, max_tokens: int | None, top: in
     given = {name: value for name in PASSED if (value := getattr(body, name)) is not None}
     if body.logit_bias:
         given["logit_bias"] = biases(body.logit_bias)
+    if schema is not None:
+        given["json_schema"] = json.dumps(schema)
     return SamplingSettings(max_tokens=max_tokens, stop=stop, top_logprobs=top, **given)
+
+
+def schema_asked(form: Object | None) -> Object | None:
+    """The JSON schema that an answer must have, None for any text; Refusal for a form that is none."""
+    match form:
+        case None | {"type": "text"}:
+            return None
+        case {"type": "json_object"}:
+            return {"type": "object"}
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return schema
+    raise Refusal(
+        400,
+        'response_format is {"type": "text"}, {"type": "json_object"} or '
+        '{"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}',
+        param="response_format",
+    )
 
 
 def biases(given: Mapping[str, float]) -> dict[int, float]:

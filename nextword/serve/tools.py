@@ -45,6 +45,40 @@ def check(chat: Chat, tools: Sequence[Object]) -> None:
         )
 
 
+def demanded(tools: Sequence[Object], choice: str | Object | None) -> list[Object]:
+    """The tools of which one must be called; none where the model may decide. Refusal for a choice that is none."""
+    match choice:
+        case None | "auto" | "none":
+            return []
+        case "required":
+            found = list(tools)
+        case {"type": "function", "function": {"name": name}}:
+            found = [tool for tool in tools if tool["function"]["name"] == name]
+        case _:
+            found = []
+    if not found:
+        message = "tool_choice is none, auto, required, or the name of one of the tools"
+        raise Refusal(400, message, param="tool_choice")
+    return found
+
+
+def schema_of_call(tools: Sequence[Object]) -> Object:
+    """The JSON schema of a call of one of these tools."""
+    kinds = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": tool["function"]["name"]},
+                "arguments": tool["function"].get("parameters") or {"type": "object"},
+            },
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in tools
+    ]
+    return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+
+
 def as_template_knows(calls: Sequence[Object]) -> list[Object]:
     """Calls of an earlier answer as templates write them: arguments as objects, which clients send as texts."""
     found = []
@@ -84,10 +118,12 @@ class Calls:
     def __init__(self) -> None:
         self.held = ""
         self.count = 0
+        self.fresh = True  # nothing has come
 
     def push(self, text: str) -> Iterator[str | Call]:
         """What the next piece completes: text, or a call."""
         self.held += text
+        self.fresh = False
         while True:
             begin = self.held.find(BEGIN)
             if begin < 0:

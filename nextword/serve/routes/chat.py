@@ -10,13 +10,13 @@ from fastapi.responses import JSONResponse, Response
 from nextword.core.errors import DataError
 from nextword.decode.row import Step
 from nextword.engine.request import Request as Asked
-from nextword.serve.asking import alternatives, check_model, choices, copies, fitting, sampling
+from nextword.serve.asking import alternatives, check_model, choices, copies, fitting, sampling, schema_asked
 from nextword.serve.bodies import ChatBody, MessageBody
 from nextword.serve.errors import Refusal, data_refusal
 from nextword.serve.events import EventStream, while_there
 from nextword.serve.service import Service
 from nextword.serve.telling import REASONS, Usage, chat_logprobs, head
-from nextword.serve.tools import Call, Calls, as_template_knows
+from nextword.serve.tools import BEGIN, END, Call, Calls, as_template_knows, demanded, schema_of_call
 from nextword.serve.tools import check as check_tools
 from nextword.tokenizers.chat_prompt import prompt_ids
 
@@ -41,14 +41,21 @@ class Talk:
         self.tools = body.tools if body.tools and body.tool_choice != "none" else None
         if self.tools:
             check_tools(served.chat, self.tools)
+        self.demanded = demanded(self.tools or [], body.tool_choice)
+        schema = schema_asked(body.response_format)
+        if self.demanded:
+            if schema is not None:
+                raise Refusal(400, "an answer is a call or has a response_format, not both", param="response_format")
+            schema = schema_of_call(self.demanded)
         limit = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
         top = alternatives("top_logprobs", body.top_logprobs, MOST_ALTERNATIVES)
-        settings = sampling(body, service.limits, limit, top)
+        settings = sampling(body, service.limits, limit, top, schema)
         count = choices(body, 1, service.limits)
         try:
             ids = prompt_ids(served.chat, [spoken(message) for message in body.messages], self.tools)
         except DataError as error:
             raise data_refusal(error, "messages") from None
+        ids += served.tokenizer.encode(BEGIN + "\n") if self.demanded else []  # the model has begun to call
         ends = [] if served.tokenizer.eos_id is None else [served.tokenizer.eos_id]
         prompt = fitting(service, Asked(tuple(ids), settings, frozenset(ends), served.tokenizer))
         self.service, self.body, self.usage = service, body, Usage([prompt])
@@ -59,10 +66,6 @@ class Talk:
         """Refusal for what this server does not do."""
         if body.top_logprobs and not body.logprobs:
             raise Refusal(400, "top_logprobs has no effect without logprobs: true", param="top_logprobs")
-        if body.response_format not in (None, {"type": "text"}):
-            raise Refusal(400, "response_format is not supported by this server", param="response_format")
-        if body.tool_choice not in (None, "none", "auto"):
-            raise Refusal(400, "tool_choice must be none or auto: no call can be forced", param="tool_choice")
 
     def logprobs(self, steps: list[Step]) -> Object | None:
         """The log-probabilities, where they were asked for."""
@@ -72,7 +75,10 @@ class Talk:
         """What a step lets be said: text, and calls of functions where there are any."""
         if not self.tools:
             return [step.text]
-        return [*calls.push(step.text), *(calls.flush() if step.stop else ())]
+        text = step.text
+        if self.demanded:
+            text = (BEGIN if calls.fresh else "") + text + (END if step.stop == "eos" else "")
+        return [*calls.push(text), *(calls.flush() if step.stop else ())]
 
     def message(self, steps: list[Step]) -> tuple[Object, str]:
         """A finished answer, and why it ended."""
