@@ -11,7 +11,8 @@ from nextword.core.errors import DataError
 from nextword.models.checkpoint import save_model
 from nextword.models.create import create
 from nextword.models.settings import ModelSettings
-from nextword.serve.tools import Call, Calls
+from nextword.serve.errors import Refusal
+from nextword.serve.tools import Call, Calls, demanded, schema_of_call
 from nextword.tokenizers.base import Tokenizer
 from nextword.tokenizers.chat_prompt import prompt_ids
 from nextword.tokenizers.conversations import Chat
@@ -116,6 +117,25 @@ def test_a_client_gets_calls(client: Any, monkeypatch: pytest.MonkeyPatch) -> No
     [choice] = client.chat.completions.create(**request, tool_choice="none").choices
     assert choice.message.content == f"Well. {CALL}"
     assert "Tools" not in asked[-1]
+
+
+def test_what_must_be_called() -> None:
+    other = {"type": "function", "function": {"name": "time"}}
+    assert demanded([WEATHER, other], None) == demanded([WEATHER], "auto") == demanded([], "none") == []
+    assert demanded([WEATHER, other], "required") == [WEATHER, other]
+    assert demanded([WEATHER, other], {"type": "function", "function": {"name": "time"}}) == [other]
+    for wrong in (
+        "required",
+        "maybe",
+        {"type": "function", "function": 3},
+        {"type": "function", "function": {"name": "x"}},
+    ):
+        with pytest.raises(Refusal, match="tool_choice is none, auto, required"):
+            demanded([], wrong)  # type: ignore[arg-type]
+    schema = schema_of_call([WEATHER])
+    assert schema["properties"]["name"] == {"const": "weather"}
+    assert schema["properties"]["arguments"] == WEATHER["function"]["parameters"]
+    assert schema_of_call([WEATHER, other])["anyOf"][1]["properties"]["arguments"] == {"type": "object"}
 
 
 @pytest.mark.parametrize(
