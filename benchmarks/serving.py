@@ -13,11 +13,11 @@ import asyncio
 import os
 import socket
 import subprocess
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,24 +151,33 @@ def bodies(prompts: list[Any], **more: Any) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def our_server(folder: Path) -> Iterator[str]:
-    """`nextword serve` in a thread."""
-    import uvicorn
+def server(command: list[str], port: int) -> Iterator[str]:
+    """A server in a process of its own, once it answers."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        url, end = f"http://127.0.0.1:{port}", time.monotonic() + STARTING
+        try:
+            while True:
+                try:
+                    httpx.get(f"{url}/v1/models")
+                    break
+                except httpx.HTTPError:
+                    assert process.poll() is None and time.monotonic() < end, f"does not start: {command}"
+                    time.sleep(0.2)
+            yield url
+        finally:
+            process.terminate()
 
-    from nextword.recipes.serve import Server, listen, make_service
-    from nextword.recipes.serve_settings import ServeSettings
-    from nextword.serve.server import create_app
 
-    settings = ServeSettings(str(folder))
-    service, listening = make_service(settings), listen("127.0.0.1", 0)
-    server = Server(uvicorn.Config(create_app(service, settings.access), log_level="warning"), service)
-    thread = threading.Thread(target=server.run, args=([listening],))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def our_server(folder: Path) -> AbstractContextManager[str]:
+    """`nextword serve`."""
+    port = free_port()
+    return server([sys.executable, "-m", "nextword.cli", "serve", str(folder), "--port", str(port)], port)
 
 
 def overhead(folder: Path, prompts: list[list[int]]) -> list[Ratio]:
@@ -215,32 +224,18 @@ def against_llama(folder: Path, prompts: list[list[int]]) -> list[Ratio]:
     tokenizer = Tokenizer.load(folder)
     sent = bodies([tokenizer.decode(prompt) for prompt in prompts])
     with our_server(folder) as ours, llama_server(python, file) as theirs:
-        asyncio.run(clients(ours, bodies([prompts[0][:8]])))
+        for url in (ours, theirs):  # loads what is compiled; a text that shares nothing
+            asyncio.run(clients(url, bodies([tokenizer.decode(prompts[0][:OWN:-1])] * 2)))
         mine = seconds(lambda: asyncio.run(clients(ours, sent)))
         other = seconds(lambda: asyncio.run(clients(theirs, sent)))
     return [row("llama-cpp-python's server, bf16", mine, other, 2.0, "one round, both caches empty")]
 
 
-@contextmanager
-def llama_server(python: str, file: Path) -> Iterator[str]:
-    """llama-cpp-python's server in a process."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+def llama_server(python: str, file: Path) -> AbstractContextManager[str]:
+    """llama-cpp-python's."""
+    port = free_port()
     options = {"--model": file, "--port": port, "--n_ctx": SIZES.max_length, "--n_threads": torch.get_num_threads()}
-    command = [python, "-m", "llama_cpp.server", *(str(part) for pair in options.items() for part in pair)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        url, end = f"http://127.0.0.1:{port}", time.monotonic() + STARTING
-        try:
-            while True:
-                try:
-                    httpx.get(f"{url}/v1/models")
-                    break
-                except httpx.HTTPError:
-                    assert process.poll() is None and time.monotonic() < end, "llama-cpp-python's server does not start"
-                    time.sleep(0.2)
-            yield url
-        finally:
-            process.terminate()
+    return server([python, "-m", "llama_cpp.server", *(str(part) for pair in options.items() for part in pair)], port)
 
 
 COMPARE = {
