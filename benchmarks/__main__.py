@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.ratio import Ratio
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"__main__", "ablations", "peers", "ratio"}  # ablations prints a table of its own
+NOT_BENCHMARKS = {"__main__", "ablations", "llama_peer", "peers", "ratio"}  # ablations prints a table of its own
 
 
 def main(names: list[str]) -> None:

@@ -1,72 +1,237 @@
-"""Decoding one sequence: nextword's compiled step against transformers' `generate` on the same bf16 model.
+"""Decoding one sequence, and reading a prompt: nextword's compiled step against llama.cpp and transformers.
 
-A Llama of 125M parameters with random weights, 8 tokens of prompt, 256 new ones, greedy. Compiling the step happens
-once a machine and is outside of the timing; the note says how long it took here. The second row compares with
-transformers in fp32, which on processors without bf16 products is its faster way. Where a peer would need minutes, both
-generate fewer tokens, and the note says how many.
+Llamas of 15M, 125M and 1.1B parameters with random weights, in bf16 and quantised to 8 and 4 bits. Decoding is a step
+and the likeliest token, over and over, behind 8 tokens; prefill is reading 512 tokens. Both sides use as many threads
+as PyTorch does here, run alternately, and the medians are compared. The note says which share of this run's read
+bandwidth the weights that a token needs are read at. Compiling happens once a machine and is outside of the timing.
+
+llama.cpp is measured where NEXTWORD_LLAMA_PYTHON names the Python of an environment with llama-cpp-python; its files
+are made by `nextword convert`'s own writer into NEXTWORD_LLAMA_FILES (a temporary folder if unset). NEXTWORD_DECODING
+picks what is measured, such as "15M 1.1B:int4" (all if unset).
 """
 
+import json
+import os
+import statistics
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from torch import nn
 
-from benchmarks.ratio import Ratio, alternate, seconds
-from nextword.decode.settings import SamplingSettings
-from nextword.engine.generate import generate
-from nextword.engine.request import Request
-from nextword.engine.step import stepper
-from nextword.models.checkpoint import load_model, save_model
-from nextword.models.create import create
+from benchmarks.ratio import Ratio, seconds
+from nextword.engine.step import Stepper, stepper
+from nextword.models.checkpoint import write_model
+from nextword.models.family import Special, find, fresh_config
+from nextword.models.gguf import model as gguf
 from nextword.models.settings import ModelSettings
+from nextword.quant import files
+from nextword.quant.model import Quantisation, empty
 
-SIZES = ModelSettings(width=768, depth=12, heads=12, ffn_width=2560, max_length=1024, tied=False)  # 126M parameters
-VOCABULARY = 32_000
-PROMPT = tuple(range(100, 108))
-TOKENS = 256
-FEWER_TOKENS = 32
-SLOW = 10.0  # tokens/s of a peer below which fewer tokens have to do
-ROUNDS = 3
+VOCABULARY, CONTEXT = 32_000, 1024
+SHAPES = {
+    "15M": ModelSettings(width=288, depth=6, heads=6, ffn_width=768, max_length=CONTEXT, tied=True),
+    "125M": ModelSettings(width=768, depth=12, heads=12, ffn_width=2560, max_length=CONTEXT, tied=False),
+    "1.1B": ModelSettings(width=2048, depth=22, heads=32, kv_heads=4, ffn_width=5632, max_length=CONTEXT, tied=False),
+}
+KINDS = {"bf16": None, "int8": Quantisation(8), "int4": Quantisation(4, 64)}
+GGUF = {"bf16": "bf16", "int8": "q8_0", "int4": "q4_0"}  # llama.cpp's of the same bits
+WANTED = {  # times llama.cpp
+    "15M": {"bf16": 1.5, "int8": 1.5, "int4": 1.5},
+    "125M": {"bf16": 0.95, "int8": 1.25, "int4": 1.25},
+    "1.1B": {"bf16": 0.95, "int8": 1.1, "int4": 1.15},
+}
+WANTED_TRANSFORMERS = {"15M": 6.0, "125M": 2.6, "1.1B": 2.6}
+TOKENS = {"15M": 256, "125M": 96, "1.1B": 16}  # generated in a round
+PROMPT, PREFILL = list(range(100, 108)), list(range(100, 612))
+ROUNDS = 5
+READ_BYTES = 1 << 29
 
-Decode = Callable[[int], object]  # generates so many tokens
+
+@dataclass
+class Side:
+    """One way to decode. decode: seconds for so many tokens. prefill: seconds for 512."""
+
+    name: str
+    decode: Callable[[int], float]
+    prefill: Callable[[], float]
 
 
 def measure() -> list[Ratio]:
-    """Tokens a second, ours and transformers', in bf16 and in fp32."""
-    from transformers import LlamaForCausalLM
-
-    with tempfile.TemporaryDirectory() as folder:
-        save_model(create(SIZES, VOCABULARY, seed=0).to(torch.bfloat16), folder)
-        ours, first = decoder(load_model(folder))
-        rows = []
-        for dtype, name in ((torch.bfloat16, "transformers bf16"), (torch.float32, "transformers fp32")):
-            theirs = peer(LlamaForCausalLM.from_pretrained(folder, dtype=dtype).eval())
-            rows.append(compare(ours, theirs, name, f"first step {first:.1f} s, compiled or loaded"))
+    """Every shape in every format that is asked for."""
+    chosen = os.environ.get("NEXTWORD_DECODING", " ".join(SHAPES)).split()
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(os.environ.get("NEXTWORD_LLAMA_FILES", scratch))
+        for choice in chosen:
+            shape, _, kind = choice.partition(":")
+            for one in [kind] if kind else KINDS:
+                rows += list(compare(shape, one, place))
     return rows
 
 
-def decoder(model: torch.nn.Module) -> tuple[Decode, float]:
-    """Our decoding, and the seconds that its first step took (compiling, or loading what is compiled)."""
-    steps = stepper(model, TOKENS, "always")
+def compare(shape: str, kind: str, place: Path) -> Iterator[Ratio]:
+    """The rows of one model."""
+    model = random_model(shape, kind)
+    began = time.perf_counter()
+    ours = own(stepper(model, 10**9, "always"))
+    ours.decode(1)
+    first = time.perf_counter() - began
+    for peer, wanted in peers(shape, kind, place, model):
+        times = alternate(ours, peer, TOKENS[shape])
+        bandwidth = statistics.median(times["read"])
+        share = bytes_read(model) * TOKENS[shape] / times["ours"] / bandwidth
+        note = f"{share:.0%} of {bandwidth / 1e9:.1f} GB/s; first step {first:.1f} s, compiled or loaded"
+        ratio = TOKENS[shape] / times["ours"], TOKENS[shape] / times["theirs"]
+        yield Ratio(f"decoding {shape} {kind}", *ratio, "tokens/s", peer.name, wanted, note=note)
+        if shape == "1.1B" and peer.name.startswith("llama"):
+            mine, other = times["prefill"], times["their prefill"]
+            least = 2.0 if kind == "bf16" else 1.7
+            speeds = len(PREFILL) / mine, len(PREFILL) / other
+            yield Ratio(f"prefill of 512, {shape} {kind}", *speeds, "tokens/s", peer.name, least)
 
-    def decode(count: int) -> object:
-        return generate(model, [Request(PROMPT, SamplingSettings(max_tokens=count, temperature=0))], steps)
 
-    return decode, seconds(lambda: decode(1))
+def alternate(ours: Side, theirs: Side, tokens: int) -> dict[str, float | list[float]]:
+    """Medians of both sides' seconds, one after the other in each round, and the read bandwidths of all rounds."""
+    found: dict[str, list[float]] = {name: [] for name in ("ours", "theirs", "read", "prefill", "their prefill")}
+    ours.decode(2), theirs.decode(2)
+    for _ in range(ROUNDS):
+        found["read"].append(read_bandwidth())
+        found["ours"].append(ours.decode(tokens))
+        found["theirs"].append(theirs.decode(tokens))
+    if tokens == TOKENS["1.1B"]:
+        found["prefill"].append(ours.prefill())
+        found["their prefill"].append(theirs.prefill())
+    return {name: times if name == "read" else statistics.median(times or [0.0]) for name, times in found.items()}
 
 
-def peer(model: torch.nn.Module) -> Decode:
-    """transformers' own generation loop, greedy, with its default cache."""
-    ids = torch.tensor([PROMPT])
-    model.generation_config.eos_token_id = None
-    settings = {"attention_mask": torch.ones_like(ids), "do_sample": False, "pad_token_id": 0}
-    return lambda count: model.generate(ids, max_new_tokens=count, min_new_tokens=count, **settings)
+def read_bandwidth() -> float:
+    """Bytes a second that a sum over a large array is read at, by all threads."""
+    array = torch.ones(READ_BYTES // 4)
+    array.sum()
+    return READ_BYTES / min(seconds(array.sum) for _ in range(3))
 
 
-def compare(ours: Decode, theirs: Decode, name: str, note: str) -> Ratio:
-    """One row of the table."""
-    trial = seconds(lambda: theirs(4)) / 4
-    count = TOKENS if 1 / trial > SLOW else FEWER_TOKENS
-    mine, other = alternate(lambda: ours(count), lambda: theirs(count), ROUNDS)
-    what = "decoding, 125M bf16, one sequence"
-    return Ratio(what, count / mine, count / other, "tokens/s", name, 2.0, note=f"{count} tokens; {note}")
+def bytes_read(model: nn.Module) -> int:
+    """Bytes of weights that one token needs: all but the embedding's other rows, where the output is apart."""
+    total = files.stored_bytes(model)
+    if not model.settings.tied:
+        total -= sum(tensor.nbytes for tensor in model.embedding.state_dict().values())
+    return total
+
+
+def random_model(shape: str, kind: str) -> nn.Module:
+    """A model with random numbers made in place, in the format."""
+    config = fresh_config(SHAPES[shape], VOCABULARY, Special())
+    with torch.device("meta"):
+        model = find("llama", "the benchmark").build(config)
+    model = model.to(torch.bfloat16)
+    if KINDS[kind] is not None:
+        empty(model, KINDS[kind])
+    torch.manual_seed(0)
+    filled = {name: random_like(name, tensor) for name, tensor in model.state_dict().items()}
+    model.load_state_dict(filled, assign=True)
+    return model.eval() if kind == "bf16" else model.float().eval()
+
+
+def random_like(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Numbers such as a model has."""
+    if not tensor.is_floating_point():
+        return torch.randint(-127 if tensor.dtype == torch.int8 else 0, 128, tensor.shape, dtype=tensor.dtype)
+    if name.endswith("scales"):
+        return torch.full(tensor.shape, 3e-4, dtype=tensor.dtype)
+    if tensor.dim() == 1:
+        return torch.ones(tensor.shape, dtype=tensor.dtype)
+    return torch.empty(tensor.shape, dtype=tensor.dtype).normal_(0, 0.02)
+
+
+def own(steps: Stepper) -> Side:
+    """nextword's steps."""
+
+    def decode(count: int) -> float:
+        logits_BV, state = steps.prefill([PROMPT], len(PROMPT) + count)
+        began = time.perf_counter()
+        for _ in range(count):
+            logits_BV, state = steps.step([int(logits_BV[0].argmax())], state)
+        return time.perf_counter() - began
+
+    return Side("nextword", decode, lambda: seconds(lambda: steps.prefill([PREFILL], len(PREFILL) + 8)))
+
+
+def peers(shape: str, kind: str, place: Path, model: nn.Module) -> Iterator[tuple[Side, float]]:
+    """llama.cpp with the same bits, where there is one; transformers, in bf16's rows."""
+    python = os.environ.get("NEXTWORD_LLAMA_PYTHON")
+    if python is None:
+        print("llama.cpp is not measured: NEXTWORD_LLAMA_PYTHON names no Python that has it", file=sys.stderr)
+    else:
+        yield from llama_cpp(python, shape, kind, place)
+    if kind == "bf16":
+        yield from transformers(model, shape)
+
+
+def llama_cpp(python: str, shape: str, kind: str, place: Path) -> Iterator[tuple[Side, float]]:
+    """llama.cpp in a process of its own, asked through pipes."""
+    file = place / f"{shape}-{GGUF[kind]}.gguf"
+    if not file.exists():
+        write_gguf(file, shape, GGUF[kind])
+    script = Path(__file__).with_name("llama_peer.py")
+    command = [python, str(script), str(file), str(torch.get_num_threads())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def ask(*question: object) -> float:
+            process.stdin.write(json.dumps(question) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        assert json.loads(process.stdout.readline()) == "ready"
+        prefill = lambda: ask("prefill", PREFILL)  # noqa: E731
+        yield Side(f"llama.cpp {GGUF[kind]}", lambda count: ask("decode", PROMPT, count), prefill), WANTED[shape][kind]
+        process.stdin.close()
+
+
+def write_gguf(file: Path, shape: str, kind: str) -> None:
+    """A file of the same shape with random weights and the least of a vocabulary that llama.cpp accepts."""
+    model = random_model(shape, "bf16")
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokens += [f"t{number}" for number in range(VOCABULARY - len(tokens))]
+    kinds = [2, 3, 3, *[6] * 256, *[1] * (VOCABULARY - 259)]
+    values = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [0.0] * VOCABULARY,
+        "tokenizer.ggml.token_type": kinds,
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    gguf.write(file, model, kind, values)
+
+
+def transformers(model: nn.Module, shape: str) -> Iterator[tuple[Side, float]]:
+    """transformers' model with its default cache, in bf16 and in fp32, step by step as the others."""
+    from transformers import LlamaForCausalLM
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(model, Path(folder))
+        for dtype, name in ((torch.bfloat16, "bf16"), (torch.float32, "fp32")):
+            peer = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+            yield (
+                Side(f"transformers {name}", lambda count, peer=peer: steps_of(peer, count), lambda: 0.0),
+                (WANTED_TRANSFORMERS[shape]),
+            )
+
+
+@torch.inference_mode()
+def steps_of(model: nn.Module, count: int) -> float:
+    """Seconds for `count` greedy tokens after the prompt."""
+    found = model(torch.tensor([PROMPT]), use_cache=True)
+    began = time.perf_counter()
+    for _ in range(count):
+        token_11 = found.logits[:, -1:].argmax(-1)
+        found = model(token_11, past_key_values=found.past_key_values, use_cache=True)
+    return time.perf_counter() - began

@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "cluster": ("nextword.recipes.cluster_settings:ClusterSettings", "group texts by what they say"),
     "inspect": ("nextword.recipes.inspect_settings:InspectSettings", "parameters, FLOPs and bytes of a model"),
     "convert": ("nextword.recipes.convert_settings:ConvertSettings", "a model to GGUF, from GGUF, or to other numbers"),
+    "quantize": ("nextword.recipes.quantize_settings:QuantizeSettings", "a model's weights in 8 or 4 bits"),
     "recipes list": ("nextword.recipes.recipes_settings:ListRecipes", "the recipes that are shipped"),
     "recipes init": ("nextword.recipes.recipes_settings:InitRecipe", "copy a shipped recipe to change it"),
     "doctor": ("nextword.recipes.doctor_settings:DoctorSettings", "what this machine has, lacks, and how to mend it"),

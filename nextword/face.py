@@ -34,9 +34,9 @@ from nextword.evals import perplexity
 from nextword.evals.scored import ScoredToken, scored
 from nextword.evals.settings import EvaluateSection
 from nextword.evals.windows import texts_of_documents
-from nextword.models.checkpoint import save_model
 from nextword.models.family import Storable, note_of
 from nextword.models.settings import ModelSettings
+from nextword.quant import files
 from nextword.recipes.pretrain import pretrain_tokens
 from nextword.tokenizers.base import Tokenizer
 from nextword.train.folder import Summary
@@ -273,7 +273,7 @@ class LM:
 
         Warns where other tools do not know the family and so cannot open the folder.
         """
-        save_model(self.model, path)
+        files.save(self.model, Path(path))
         if note := note_of(self.model.config):
             warnings.warn(note, stacklevel=2)
         self.tokenizer.save(Path(path))

@@ -15,10 +15,11 @@ from nextword.assembly import gguf
 from nextword.assembly.sentence import Sentence, read_sentence
 from nextword.core.errors import CheckpointError, missing_extra
 from nextword.core.files import read_json
-from nextword.models.checkpoint import CONFIG, load_model
+from nextword.models.checkpoint import CONFIG
 from nextword.models.family import Storable
 from nextword.models.gguf.container import is_gguf
 from nextword.nn.attention import fast_bfloat16
+from nextword.quant import files
 from nextword.tokenizers.base import Tokenizer
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -50,9 +51,9 @@ def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: s
     if is_gguf(folder):
         model, tokenizer, _ = gguf.load(folder, dtype, device)
     else:
-        model, tokenizer = load_model(folder, dtype, device), None
+        model, tokenizer = files.load(folder, dtype, device), None
     if dtype is None and device == "cpu" and isinstance(model, torch.nn.Module):
-        stored = next(model.parameters()).dtype
+        stored = next((weight.dtype for weight in model.parameters()), torch.float32)
         if stored in SLOW_ON_CPU and not (stored == torch.bfloat16 and fast_bfloat16()):
             model.float()
     if tokenizer is None:

@@ -186,7 +186,7 @@ def _scores(model: Transformer, head: str, pieces: Sequence[Piece]) -> list[Tens
     batch = pad([piece.ids for piece in pieces])
     if model.config.get("type_vocab_size", 1) > 1:
         batch = Batch(batch.ids_BT, batch.mask_BT, types_BT=pad([piece.types for piece in pieces]).ids_BT)
-    batch = batch.to(model.embedding.weight.device)
+    batch = batch.to(model.embedding.like.device)
     return list(model.heads[head](model.hidden(batch).hidden_BTD, batch).cpu())
 
 

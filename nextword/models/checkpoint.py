@@ -97,11 +97,15 @@ def save_model(model: Storable, folder: Path | str, shard_bytes: int = SHARD_BYT
     """Writes a model folder as a whole, replacing the one that was there; files of other kinds in it are kept."""
     folder = Path(folder)
     with atomic_folder(folder) as fresh:
-        if folder.is_dir():
-            for path in folder.iterdir():
-                if path.is_file() and path.name != CONFIG and ".safetensors" not in path.name:
-                    shutil.copy2(path, fresh / path.name)
+        copy_others(folder, fresh)
         write_model(model, fresh, shard_bytes)
+
+
+def copy_others(folder: Path, fresh: Path) -> None:
+    """Copies the tokenizer and whatever else lies in a model's folder, but for config and weights, if it exists."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_file() and path.name != CONFIG and ".safetensors" not in path.name:
+            shutil.copy2(path, fresh / path.name)
 
 
 def write_model(model: Storable, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
@@ -117,13 +121,13 @@ def write_model(model: Storable, folder: Path, shard_bytes: int = SHARD_BYTES) -
     with disk_errors(folder):
         shards = _shards(theirs, shard_bytes)
         for name, tensors in shards.items():
-            _save(tensors, folder / name)
+            save_tensors(tensors, folder / name)
         if len(shards) > 1:
-            _write_json(folder / INDEX, _index(shards))
-        _write_json(folder / CONFIG, config)
+            write_tree(folder / INDEX, _index(shards))
+        write_tree(folder / CONFIG, config)
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """Writes one file; a full disk is an OSError, as it is for every other file (the library hides it in its own)."""
     try:
         save_file(tensors, path, metadata=METADATA)
@@ -134,8 +138,9 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
         raise OSError(int(number[1]), str(error)) from error
 
 
-def _write_json(path: Path, tree: Any) -> None:
-    path.write_text(json.dumps(tree, indent=2, sort_keys=True) + "\n")  # transformers' layout, byte for byte
+def write_tree(path: Path, tree: Any) -> None:
+    """Writes a config or an index in transformers' layout, byte for byte."""
+    path.write_text(json.dumps(tree, indent=2, sort_keys=True) + "\n")
 
 
 def _shards(tensors: Mapping[str, Tensor], shard_bytes: int) -> dict[str, dict[str, Tensor]]:

@@ -113,11 +113,12 @@ class EncoderDecoder(nn.Module):
     @property
     def output_VD(self) -> Tensor:
         """The matrix whose product with a hidden vector scores every token: the head's, or the embedding where tied."""
-        return self.embedding.weight if self.head.weight is None else self.head.weight
+        own_VD = self.head.weight
+        return self.embedding.weight if own_VD is None else own_VD
 
     def start(self, rows: int, length: int) -> EncoderDecoderState:
         """Empty caches for `rows` texts of up to `length` tokens, and no source."""
-        return EncoderDecoderState(self.decoder.empty(rows, length, self.embedding.weight), None)
+        return EncoderDecoderState(self.decoder.empty(rows, length, self.embedding.like), None)
 
     def embed(self, half: str, batch: Batch, places: Places) -> Tensor:
         """x_BTD, what a half of the model reads first."""

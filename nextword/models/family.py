@@ -19,6 +19,7 @@ from nextword.models.weights import Rule
 from nextword.nn.feedforward import ACTIVATIONS
 
 FAMILIES = "nextword.models.families"
+QUANTISED = "quantization_config"  # the key of config.json by which files of packed weights are known
 
 # keys of a config.json that describe the file, its history or its handling, and change no number that is computed
 _HARMLESS = """
@@ -121,6 +122,11 @@ def fresh_config(settings: ModelSettings, vocab_size: int, special: Special) -> 
 
 def check_keys(config: Mapping[str, Any], known: frozenset[str]) -> None:
     """CheckpointError for the first key of a config that is neither known nor harmless: it might change numbers."""
+    if config.get(QUANTISED) is not None:
+        raise CheckpointError(
+            f"config.json: these weights are quantised ({config[QUANTISED]!r:.80}), which is not read here; take the "
+            "unquantised model, or a GGUF file"
+        )
     for key in config:
         if key not in known and key not in HARMLESS and not key.startswith("_"):
             raise CheckpointError(

@@ -77,13 +77,14 @@ class Transformer(Stack):
     @property
     def output_VD(self) -> Tensor:
         """The matrix whose product with a hidden vector scores every token: the head's, or the embedding where tied."""
-        return self.embedding.weight if self.head.weight is None else self.head.weight
+        own_VD = self.head.weight
+        return self.embedding.weight if own_VD is None else own_VD
 
     def start(self, rows: int, length: int) -> KVCache:
         """Empty caches for `rows` sequences of up to `length` tokens (they grow if that was too few)."""
         if self.kind == "encoder":
             raise SettingsError("an encoder sees both sides of a gap and reads texts whole: it cannot continue one")
-        return self.empty(rows, length, self.embedding.weight)
+        return self.empty(rows, length, self.embedding.like)
 
     def hidden(self, batch: Batch, state: KVCache | None = None) -> Output:
         """hidden_BTD after the last norm; with a state, the tokens follow those that it holds."""

@@ -52,6 +52,11 @@ class Embedding(nn.Embedding):
         # PyTorch's own drawing, on the meta device, would import its compiler: two seconds at every start
         super().__init__(vocab_size, width, _weight=torch.empty(vocab_size, width))
 
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the type and on the device that vectors have."""
+        return self.weight
+
     def read(self, ids_BT: Tensor, positions_BT: Tensor, longest: int, types_BT: Tensor | None) -> Tensor:
         """x_BTD. positions_BT (B or 1, T) with `longest` one more than their largest; types_BT None is all 0."""
         return self(ids_BT)

@@ -1,7 +1,6 @@
 """`nextword convert`: a model from one file format to another."""
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from nextword.assembly import gguf
 from nextword.assembly.folder import check_vocabulary, locate
 from nextword.core.errors import CheckpointError, SettingsError
 from nextword.core.files import atomic_folder, read_json
-from nextword.models.checkpoint import CONFIG, SHARD_BYTES, load_model, write_model
+from nextword.models.checkpoint import SHARD_BYTES, copy_others, load_model, write_model
 from nextword.models.family import Storable
 from nextword.models.gguf import container
 from nextword.recipes.card import write_card
@@ -50,7 +49,7 @@ def main(settings: ConvertSettings) -> None:
             if template is not None:
                 (fresh / TEMPLATE).write_text(template)
         else:
-            copy_rest(source, fresh)
+            copy_others(source, fresh)
         write_model(model, fresh, size)
         if settings.card or settings.push:
             write_card(fresh, settings.push or out.name, source, settings.licence)
@@ -77,10 +76,3 @@ def template_of(folder: Path) -> str | None:
     if not isinstance(named.get("default"), str):
         raise CheckpointError(f"{folder / TOKENIZER_CONFIG} has no default chat_template: {json.dumps(template)[:80]}")
     return str(named["default"])
-
-
-def copy_rest(source: Path, out: Path) -> None:
-    """Copies the tokenizer and whatever else lies in a model's folder, but for config and weights."""
-    for path in source.iterdir():
-        if path.is_file() and path.name != CONFIG and ".safetensors" not in path.name:
-            shutil.copy2(path, out / path.name)

@@ -8,15 +8,18 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from nextword.assembly.folder import locate
 from nextword.core.errors import CheckpointError
 from nextword.core.files import read_json
 from nextword.models.checkpoint import load_config
 from nextword.models.count import FLOAT_BYTES, Count, count, describe
-from nextword.models.family import note_of
+from nextword.models.family import Storable, note_of
 from nextword.models.gguf import container
 from nextword.models.gguf.model import config_of
+from nextword.quant import files
+from nextword.quant.model import Quantisation, empty
 from nextword.recipes import inspect_memory
 from nextword.recipes.inspect_settings import InspectSettings
 
@@ -26,22 +29,34 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 def main(settings: InspectSettings) -> None:
     """Prints the figures of the model that the settings name."""
     path = locate(settings.model, weights=False)
-    config = read_config(path)
+    config, quantisation = files.described(read_config(path))
     model = describe(config, str(path))
     figures = count(model, settings.length)
     needs = inspect_memory.needs(config, figures, settings) if settings.memory else None
+    few = None if quantisation is None else stored(model, quantisation)
     if settings.json:
-        print(json.dumps(tree(config, figures) | ({} if needs is None else {"memory": needs}), indent=2))
+        further = {"memory": needs, "quantised": few}
+        print(json.dumps(tree(config, figures) | {key: x for key, x in further.items() if x is not None}, indent=2))
         return
     console = Console()
     console.print(parts_table(config, figures))
     console.print(costs_table(figures))
+    if few is not None:
+        bits, size = few["bits_per_weight"], binary(few["weights_bytes"])
+        print(f"quantised: {bits:.2f} bits a weight in the layers, scales included; all weights {size} as stored")
     if needs is not None:
         console.print(inspect_memory.table(needs))
     if note := note_of(config):
         print(f"note: {note}")
     if path.is_dir():
         print(f"next: {following(model.kind, settings.model)}")
+
+
+def stored(model: Storable, quantisation: Quantisation) -> dict[str, float]:
+    """What a quantised model takes, by its description, whose layers are changed."""
+    assert isinstance(model, nn.Module)
+    empty(model, quantisation)
+    return {"bits_per_weight": files.bits_of(model), "weights_bytes": files.stored_bytes(model)}
 
 
 def following(kind: str, model: str) -> str:

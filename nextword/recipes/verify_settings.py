@@ -9,7 +9,7 @@ from nextword.text.settings import TextSettings
 @dataclass(frozen=True)
 class VerifySettings:
     """Checks on your own model that what must be equal is equal: cached and uncached, batched and single, packed and
-    separate, micro-batches and batch, resumed and uninterrupted, saved and loaded.
+    separate, micro-batches and batch, resumed and uninterrupted, saved and loaded, quantised and what rounding allows.
 
     Takes seconds. The result is stored beside the model as verify.json. Ends with status 1 when an equality fails."""
 
@@ -24,7 +24,7 @@ class VerifySettings:
     "A model folder, or a Hugging Face id (needs the hub extra)."
     _: KW_ONLY
     only: tuple[str, ...] = ()
-    "The equalities to check: batched, cached, micro-batches, packed, resumed, saved; all if left out."
+    "The equalities to check: batched, cached, micro-batches, packed, quantised, resumed, saved; all if left out."
     text: TextSettings = field(default_factory=TextSettings)
     quiet: bool = False
     "No progress, only the result."

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from nextword.models.base import Batch, LanguageModel, Output, State
 from nextword.models.family import Storable
 from nextword.models.family import find as find_family
 from nextword.models.transformer import Transformer
+from nextword.quant import model as quantised
 from nextword.tokenizers.base import Tokenizer
 from nextword.verify.rows import Row, alone
 
@@ -98,6 +99,9 @@ def rebuilt(model: Storable, changes: dict[str, Any]) -> Storable:
     config = {**model.config, **changes}
     with torch.device("meta"):  # the shapes alone
         fresh = find_family(config["model_type"], "the model").build(config)
+    quantisation = quantised.of(model)
+    if quantisation is not None:
+        quantised.empty(cast(nn.Module, fresh), quantisation)
     have, wanted = model.state_dict(), fresh.state_dict()
     draw = torch.Generator().manual_seed(0)
     new = {name: torch.randn(tensor.shape, generator=draw) for name, tensor in wanted.items() if name not in have}

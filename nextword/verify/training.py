@@ -14,6 +14,7 @@ from nextword.objectives.base import Objective
 from nextword.objectives.choose import choose
 from nextword.objectives.next_token import shift
 from nextword.objectives.settings import ObjectiveSettings
+from nextword.quant import model as quantised
 from nextword.train.pretrain import Text, assemble
 from nextword.train.run import Run
 from nextword.train.settings import TrainSettings
@@ -24,6 +25,7 @@ STEPS = 3
 ROWS = 2
 SHORTEST = 2  # tokens of a text in which something can be hidden
 UNTRAINED = "it is counted, without gradients and steps; counting begins anew when it was interrupted"
+QUANTISED = "weights of few bits are not trained; what is trained beside them is"
 DOCUMENT = 50  # tokens of a document
 
 
@@ -81,6 +83,8 @@ def untrained(subject: Subject) -> str | None:
     """Why a model has no training to compare; None for one that has."""
     if not isinstance(subject.model, nn.Module):
         return UNTRAINED
+    if quantised.of(subject.model) is not None:
+        return QUANTISED
     try:
         objective(subject, subject.small()[0])
     except SettingsError as error:

@@ -1,6 +1,6 @@
-"""The compiled step of Llama-shaped models equals the plain one; its machine code lies in a private folder.
+"""The compiled step of decoders equals the plain one; its machine code lies in a private folder.
 
-All tests that compile are in this file: the two variants (bf16 and fp32) are compiled once, or taken from the disk.
+All tests that compile are in this file: the variants (bf16, fp32, int8, int4) are compiled once, or taken from disk.
 """
 
 import os
@@ -8,23 +8,26 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from torch.utils.hooks import RemovableHandle
 
 import nextword as nw
 from nextword.core.errors import SettingsError
 from nextword.decode.settings import SamplingSettings as Sampling
-from nextword.engine.compiled_llama import MOST_TOKENS, CompiledSteps
+from nextword.engine.compiled import MOST_TOKENS, CompiledSteps
 from nextword.engine.generate import generate
-from nextword.engine.plans.llama import fits, plan
+from nextword.engine.plans.decoder import fits, plan
 from nextword.engine.request import Request
 from nextword.engine.step import PlainSteps
-from nextword.models.create import create
+from nextword.models.create import create, drawn
 from nextword.models.settings import ModelSettings
 from nextword.models.transformer import Transformer
 from nextword.nn.kernels import disk
-from nextword.nn.kernels.llama_step import decode
+from nextword.nn.kernels.decoder_step import decode
+from nextword.quant.linear import QuantisedLinear
+from nextword.quant.model import PLAIN, Quantisation, quantise
+from nextword.verify.equalities.quantised import rounded
 
 SHAPES = {
     "grouped": ModelSettings(width=48, depth=3, heads=6, kv_heads=2, head_width=10, ffn_width=68, max_length=96),
@@ -63,6 +66,91 @@ def test_equals_the_plain_step(shape: str, dtype: torch.dtype) -> None:
     assert (a_BV - b_BV).abs().max() <= ROUNDING[dtype] * b_BV.abs().max()
 
 
+FAMILIES = {
+    "gpt2": {},
+    "opt": {},
+    "mistral": {"kv_heads": 2},
+    "qwen2": {"kv_heads": 2},
+    "qwen3": {"kv_heads": 2, "head_width": 16},
+    "gemma": {"kv_heads": 2, "head_width": 16},
+    "phi3": {},
+    "olmo": {},
+}
+
+
+def randomised(model: Transformer) -> Transformer:
+    """Every tensor drawn anew; a little is added to norms, which begin as ones or zeros."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * (0.1 if weight.dim() == 1 else 0.15))
+    return model.eval()
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_other_families_equal_their_plain_step(family: str) -> None:
+    sizes = {"width": 64, "depth": 2, "heads": 4, "max_length": 96}
+    model = randomised(create(ModelSettings(family=family, **sizes, **FAMILIES[family]), 83, seed=0))
+    assert fits(model)
+    compiled, plain = CompiledSteps(model), PlainSteps(model)
+    (a_BV, a), (b_BV, b) = compiled.prefill([[5, 6, 7], [1]], 9), plain.prefill([[5, 6, 7], [1]], 9)
+    for ids in ([3, 4], [8, 80]):
+        assert (a_BV - b_BV).abs().max() <= 1e-4 * b_BV.abs().max()
+        (a_BV, a), (b_BV, b) = compiled.step(ids, a), plain.step(ids, b)
+    assert (a_BV - b_BV).abs().max() <= 1e-4 * b_BV.abs().max()
+
+
+def test_layers_may_differ_in_scale() -> None:
+    """GPT-2 with scores scaled by the layer's number."""
+    config = create(ModelSettings(family="gpt2", width=32, depth=3, heads=2, max_length=64), 50, seed=0).config
+    model = randomised(drawn({**config, "scale_attn_by_inverse_layer_idx": True}, 0))
+    (found_BV, _), (wanted_BV, _) = (one.prefill([[5, 6, 7]], 9) for one in (CompiledSteps(model), PlainSteps(model)))
+    assert (found_BV - wanted_BV).abs().max() <= 1e-4 * wanted_BV.abs().max()
+
+
+@pytest.mark.parametrize("family", ["mixed windows", "parallel", "capped"])
+def test_what_the_kernel_lacks_takes_the_plain_step(family: str) -> None:
+    name = {"mixed windows": "gemma3_text", "parallel": "gpt_neox", "capped": "gemma2"}[family]
+    assert not fits(create(ModelSettings(family=name, width=32, depth=2, heads=2), 83, seed=0))
+
+
+def rounding_inputs(model: Transformer) -> list[RemovableHandle]:
+    """Makes the plain step round inputs as the compiled one does."""
+    layers = [layer for layer in model.modules() if isinstance(layer, QuantisedLinear)]
+    return [layer.register_forward_pre_hook(lambda layer, given: (rounded(given[0]),)) for layer in layers]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("kind", [Quantisation(8), Quantisation(4, 32), Quantisation(4, 128)], ids=str)
+def test_quantised_equals_the_plain_step_of_rounded_inputs(kind: Quantisation, family: str) -> None:
+    sizes = {"width": 96, "depth": 2, "heads": 4, "max_length": 96, "tied": False}
+    model = randomised(create(ModelSettings(family=family, **sizes), 83, seed=0))
+    list(quantise(model, kind))
+    assert fits(model)
+    compiled, plain = CompiledSteps(model), PlainSteps(model)
+    rows = [[5, 6, 7], [1], [9, 8], [7], [3, 3]]  # five: four share a pass, one is alone
+    (whole_BV, _) = plain.prefill(rows, 9)
+    hooks = rounding_inputs(model)
+    (a_BV, a), (b_BV, b) = compiled.prefill(rows, 9), plain.prefill(rows, 9)
+    rounding = (b_BV - whole_BV).norm() / b_BV.norm()  # of inputs; all of it the compiled step must have, too
+    assert (a_BV - b_BV).norm() <= 0.5 * rounding * b_BV.norm()  # the head's input is rounded there, and not here
+    (a_BV, a), (b_BV, b) = compiled.step([3, 4, 5, 6, 7], a), plain.step([3, 4, 5, 6, 7], b)
+    assert (a_BV - b_BV).norm() <= rounding * b_BV.norm() and rounding < 0.05
+    for hook in hooks:
+        hook.remove()
+
+
+def test_quantised_edges_left_whole_and_long_prompts() -> None:
+    model = randomised(create(ModelSettings(width=64, depth=2, heads=4, max_length=96), 83, seed=0))
+    list(quantise(model, Quantisation(8, edges=PLAIN)))
+    compiled, plain = CompiledSteps(model), PlainSteps(model)
+    row = list(range(MOST_TOKENS + 9))
+    (a_BV, a), (b_BV, b) = compiled.prefill([row], 60), plain.prefill([row], 60)
+    assert torch.equal(a_BV, b_BV)  # a long prompt is matrix products in PyTorch
+    (a_BV, _), (b_BV, _) = compiled.step([3], a), plain.step([3], b)
+    assert 0 < (a_BV - b_BV).norm() < 0.05 * b_BV.norm()
+
+
 def test_bf16_is_nearer_to_exact_sums_than_the_plain_step() -> None:
     """The kernel rounds weights and cache only; so it must be close to fp32 mathematics on the rounded weights."""
     model = random_llama("grouped", torch.bfloat16)
@@ -74,12 +162,12 @@ def test_bf16_is_nearer_to_exact_sums_than_the_plain_step() -> None:
 def test_fp32_weights_that_are_bf16_numbers_are_read_as_bf16() -> None:
     widened = random_llama("grouped", torch.bfloat16).float()
     steps = CompiledSteps(widened)
-    assert steps.kind.dtype == np.uint16
+    assert steps.types == (torch.bfloat16, torch.bfloat16)
     (a_BV, a), (b_BV, b) = steps.prefill([[5, 6, 7, 8]], 8), PlainSteps(widened).prefill([[5, 6, 7, 8]], 8)
     for _ in range(2):
         assert (a_BV - b_BV).abs().max() <= 1e-4 * b_BV.abs().max()
         (a_BV, a), (b_BV, b) = steps.step([3], a), PlainSteps(widened).step([3], b)
-    assert CompiledSteps(random_llama("grouped", torch.float32)).kind.dtype == np.float32
+    assert CompiledSteps(random_llama("grouped", torch.float32)).types == (torch.float32, torch.float32)
 
 
 def test_long_prompts_in_chunks() -> None:

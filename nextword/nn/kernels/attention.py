@@ -1,4 +1,4 @@
-"""Attention of single queries over the cached keys and values: softmax(q kᵀ / √E) v, one (row, head) at a time.
+"""Attention of single queries over the cached keys and values: softmax(q kᵀ · scale) v, one (row, head) at a time.
 
 The cache of one layer is one block of fp32 numbers (B, K, S, E); query n looks at the first `positions[n] + 1`
 entries of its row `slots[n]`. Plain PyTorch form: `torch.nn.functional.scaled_dot_product_attention` with a mask.
@@ -35,12 +35,11 @@ def add_weighted(out_E, weight, v_E):
 
 
 @numba.njit(parallel=ONLY_PRANGE, fastmath=True, nogil=True, error_model="numpy")
-def attend(q_NHE, keys, values, slots, positions, shape_BKSE):
+def attend(q_NHE, keys, values, slots, positions, shape_BKSE, scale):
     """(N, H, E): what each query gathers from the cache whose keys and values begin at those two addresses."""
     count, heads, head_width = q_NHE.shape
     kv_heads, room = shape_BKSE[1], shape_BKSE[2]
     out_NHE = np.empty((count, heads, head_width), np.float32)
-    scale = np.float32(1 / math.sqrt(head_width))
     for item in numba.prange(count * heads):
         n, h = item // heads, item % heads
         length = positions[n] + 1

@@ -4,6 +4,7 @@ bfloat16 is the upper half of a float32: sixteen zero bits below it give the sam
 the bytes and multiplies in full precision, on any processor; NumPy, which has no bfloat16, sees the weights as uint16.
 
 A `kind` is an empty array whose type says what lies at an address (`KINDS`); Numba compiles one function for each.
+Bytes with a sign are weights of 8 bits, bytes without are pairs of weights of 4 bits (`nextword.quant`).
 """
 
 import numba
@@ -26,7 +27,14 @@ ONLY_PRANGE = {
     "fusion": False,
 }
 SINGLE = np.empty(0, np.float32)
-KINDS = {torch.bfloat16: np.empty(0, np.uint16), torch.float32: SINGLE}
+HALF = np.empty(0, np.uint16)
+KINDS = {
+    torch.bfloat16: HALF,
+    torch.float32: SINGLE,
+    torch.int8: np.empty(0, np.int8),
+    torch.uint8: np.empty(0, np.uint8),
+}
+NAMES = {torch.bfloat16: "bf16", torch.float32: "fp32", torch.int8: "int8", torch.uint8: "int4"}
 
 
 def address(tensor: Tensor) -> int:

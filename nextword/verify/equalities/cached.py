@@ -13,6 +13,7 @@ from torch import Tensor
 from nextword.core.errors import SettingsError
 from nextword.engine.step import PlainSteps, stepper
 from nextword.models.base import State
+from nextword.quant import model as quantised
 from nextword.verify.equality import Equality, Measured, Pair, predictions
 from nextword.verify.rows import Row, padded
 from nextword.verify.subject import Subject, read, read_alone
@@ -82,6 +83,8 @@ def taken_back(subject: Subject, state: State) -> State:
 
 def compiled_pairs(subject: Subject, rows: Sequence[Row], wanted: Sequence[Tensor]) -> Iterator[Pair]:
     """The same by the compiled step that generation would use, if any: half a row at once, then token by token."""
+    if quantised.of(subject.model) is not None:  # its compiled step rounds inputs, too: see `quantised`
+        return
     steps = stepper(subject.model, GENERATED)
     if isinstance(steps, PlainSteps):
         return

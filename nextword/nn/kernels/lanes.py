@@ -1,0 +1,273 @@
+"""Vectors of eight float32 as values of compiled code, and the few instructions on them that Numba does not find.
+
+A loop over 8-bit numbers, left to the compiler, is widened to 32 bits and multiplied at a fraction of the speed. The
+processors have instructions for just this: sums of four products of an unsigned and a signed byte, eight at once. They
+are reached through LLVM's intrinsics, chosen when the code is compiled for what the processor has:
+
+    VNNI (2019 and later)     vpdpbusd: the four products and their sum, in one
+    AVX2 (2013 and later)     vpmaddubsw, vpmaddwd: products in pairs to 16 bits, pairs to 32
+    elsewhere                 plain products of widened numbers, which LLVM makes the best of
+
+All three give the same whole numbers, exactly. The rest of a kernel is plain Python (`product`).
+"""
+
+from functools import reduce
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.core.extending import intrinsic, models, register_model
+
+I8, I32, I64, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
+BYTES, SHORTS, WHOLES = ir.VectorType(I8, 32), ir.VectorType(ir.IntType(16), 16), ir.VectorType(I32, 8)
+FLOATS, WIDE = ir.VectorType(F32, 8), ir.VectorType(I32, 32)
+BYTES_AT_ONCE, LANES = 32, 8
+SCALES = 64  # float32 that a function keeps on its stack
+SHIFT = 4  # of the upper half of a byte
+
+
+def has(*features: str) -> bool:
+    """Whether code is compiled for a processor with these features (`NUMBA_CPU_FEATURES`, or this one)."""
+    if config.CPU_FEATURES is not None:
+        return all(f"+{one}" in config.CPU_FEATURES.split(",") for one in features)
+    found = llvmlite.binding.get_host_cpu_features()
+    return all(found.get(one, False) for one in features)
+
+
+def vnni() -> bool:
+    """Whether there is vpdpbusd on 32 bytes."""
+    return has("avxvnni") or has("avx512vnni", "avx512vl")
+
+
+class LanesType(types.Type):
+    """Eight float32 in a register."""
+
+    def __init__(self) -> None:
+        super().__init__(name="float32x8")
+
+
+lanes = LanesType()
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, FLOATS)
+
+
+def _called(builder, name, result, arguments):
+    """The result of an LLVM intrinsic."""
+    kinds = [argument.type for argument in arguments]
+    known = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(result, kinds), name)
+    return builder.call(known, arguments)
+
+
+def _loaded(builder, place, kind):
+    """The vector at an address, wherever it begins."""
+    found = builder.load(builder.inttoptr(place, kind.as_pointer()))
+    found.align = 1
+    return found
+
+
+def _all(kind, number):
+    """A vector of one number."""
+    return ir.Constant(kind, [number] * kind.count)
+
+
+def _spread(builder, number):
+    """One float32 in all lanes."""
+    nothing = ir.Constant(FLOATS, ir.Undefined)
+    first = builder.insert_element(nothing, number, ir.Constant(I32, 0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(WHOLES, [0] * LANES))
+
+
+def _fours(builder, products):
+    """Sums of four neighbours: 32 numbers of 32 bits to 8."""
+    empty = ir.Constant(products.type, ir.Undefined)
+    parts = [
+        builder.shuffle_vector(products, empty, ir.Constant(WHOLES, [4 * lane + one for lane in range(LANES)]))
+        for one in range(4)
+    ]
+    return builder.add(builder.add(parts[0], parts[1]), builder.add(parts[2], parts[3]))
+
+
+def _wide(builder, widened, signed):
+    """The same sums without any instruction of their own."""
+    return _fours(builder, builder.mul(widened, builder.sext(signed, WIDE)))
+
+
+def _pairs(builder, unsigned, signed):
+    """AVX2: sums of two products of unsigned and signed bytes, which must not pass 32767."""
+    return _called(builder, "llvm.x86.avx2.pmadd.ub.sw", SHORTS, [unsigned, signed])
+
+
+def _by_fours(builder, pairs):
+    """AVX2: sums of two pairs."""
+    return _called(builder, "llvm.x86.avx2.pmadd.wd", WHOLES, [pairs, _all(SHORTS, 1)])
+
+
+def _vnni(builder, start, unsigned, signed):
+    """Vpdpbusd: start + the sums."""
+    operands = [start, builder.bitcast(unsigned, WHOLES), builder.bitcast(signed, WHOLES)]
+    return _called(builder, "llvm.x86.avx512.vpdpbusd.256", WHOLES, operands)
+
+
+def _signed_sums(builder, start, weights, numbers):
+    """start + sums of four products of weights (-127 ... 127) and numbers (-127 ... 127)."""
+    if vnni():  # weights + 128 have no sign; the corrections in `start` take off what that adds
+        return _vnni(builder, start, builder.xor(weights, _all(BYTES, -128)), numbers)
+    if has("avx2"):  # |number| has no sign; the weight takes it over
+        size = _called(builder, "llvm.abs.v32i8", BYTES, [numbers, ir.Constant(ir.IntType(1), 0)])
+        signed = _called(builder, "llvm.x86.avx2.psign.b", BYTES, [weights, numbers])
+        return builder.add(start, _by_fours(builder, _pairs(builder, size, signed)))
+    return builder.add(start, _wide(builder, builder.sext(weights, WIDE), numbers))
+
+
+def _nibble_sums(builder, start, nibbles, numbers):
+    """start + sums of four products of nibbles and numbers, of each of both; `start` holds -8 times the numbers."""
+    if vnni():
+        for nibble, number in zip(nibbles, numbers, strict=True):
+            start = _vnni(builder, start, nibble, number)
+        return start
+    if has("avx2"):  # 2 · 2 · 15 · 127 is far below 32767: halves are added before they are widened
+        pairs = [_pairs(builder, *both) for both in zip(nibbles, numbers, strict=True)]
+        return builder.add(start, _by_fours(builder, reduce(builder.add, pairs)))
+    for nibble, number in zip(nibbles, numbers, strict=True):
+        start = builder.add(start, _wide(builder, builder.zext(nibble, WIDE), number))
+    return start
+
+
+def _plus(builder, total, sums, scale):
+    """Total + scale · sums."""
+    product = builder.fmul(builder.sitofp(sums, FLOATS), scale, flags=["fast"])
+    return builder.fadd(total, product, flags=["fast"])
+
+
+@intrinsic
+def nothing(context):
+    """Eight zeros."""
+
+    def generate(context, builder, signature, arguments):
+        return _all(FLOATS, 0.0)
+
+    return lanes(), generate
+
+
+@intrinsic
+def total(context, x):
+    """The sum of all lanes."""
+
+    def generate(context, builder, signature, arguments):
+        name, start = "llvm.vector.reduce.fadd.v8f32", ir.Constant(F32, 0.0)
+        known = builder.module.globals.get(name)
+        known = known or ir.Function(builder.module, ir.FunctionType(F32, [F32, FLOATS]), name)
+        return builder.call(known, [start, arguments[0]], fastmath=["fast"])
+
+    return types.float32(lanes), generate
+
+
+@intrinsic
+def both(context, x, y):
+    """x + y."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.fadd(*arguments, flags=["fast"])
+
+    return lanes(lanes, lanes), generate
+
+
+def _int8(parts):
+    @intrinsic
+    def plus(context, before, weights, numbers, corrections, scale):
+        def generate(context, builder, signature, arguments):
+            before, weights, numbers, corrections, scale = arguments
+            sums = _loaded(builder, corrections, WHOLES) if vnni() else _all(WHOLES, 0)
+            for part in range(parts):
+                step = ir.Constant(I64, part * BYTES_AT_ONCE)
+                w, x = (_loaded(builder, builder.add(place, step), BYTES) for place in (weights, numbers))
+                sums = _signed_sums(builder, sums, w, x)
+            return _plus(builder, before, sums, _spread(builder, scale))
+
+        return lanes(lanes, types.int64, types.int64, types.int64, types.float32), generate
+
+    return plus
+
+
+# before + scale · sums of products of 64 (32) weights of 8 bits and as many numbers. Addresses: of weights, of numbers,
+# and of the 8 int32 that the sums start with.
+plus_int8, plus_half_int8 = _int8(2), _int8(1)
+
+
+def _halves(builder, packed):
+    """The lower and the upper halves of bytes."""
+    upper = builder.lshr(builder.bitcast(packed, SHORTS), _all(SHORTS, SHIFT))  # there is no shift of bytes
+    return [builder.and_(part, _all(BYTES, 15)) for part in (packed, builder.bitcast(upper, BYTES))]
+
+
+@intrinsic
+def plus_int4(context, before, weights, numbers, corrections, scale):
+    """The same of 64 weights in 32 bytes, lower halves first, and 64 numbers; weights are stored as w + 8."""
+
+    def generate(context, builder, signature, arguments):
+        before, weights, numbers, corrections, scale = arguments
+        sums = _nibble_sums(
+            builder,
+            _loaded(builder, corrections, WHOLES),
+            _halves(builder, _loaded(builder, weights, BYTES)),
+            [_loaded(builder, builder.add(numbers, ir.Constant(I64, half * BYTES_AT_ONCE)), BYTES) for half in (0, 1)],
+        )
+        return _plus(builder, before, sums, _spread(builder, scale))
+
+    return lanes(lanes, types.int64, types.int64, types.int64, types.float32), generate
+
+
+def _half_int4(half):
+    @intrinsic
+    def plus(context, before, weights, numbers, corrections, scale):
+        def generate(context, builder, signature, arguments):
+            before, weights, numbers, corrections, scale = arguments
+            nibbles = _halves(builder, _loaded(builder, weights, BYTES))[half]
+            start, x = _loaded(builder, corrections, WHOLES), _loaded(builder, numbers, BYTES)
+            return _plus(builder, before, _nibble_sums(builder, start, [nibbles], [x]), _spread(builder, scale))
+
+        return lanes(lanes, types.int64, types.int64, types.int64, types.float32), generate
+
+    return plus
+
+
+# The same of the lower (upper) halves of 32 bytes and 32 numbers.
+plus_low_int4, plus_high_int4 = _half_int4(0), _half_int4(1)
+
+
+def _bf16(odd):
+    @intrinsic
+    def plus(context, before, weights, numbers):
+        def generate(context, builder, signature, arguments):
+            before, weights, numbers = arguments
+            pairs = _loaded(builder, weights, WHOLES)
+            bits = builder.and_(pairs, _all(WHOLES, -65536)) if odd else builder.shl(pairs, _all(WHOLES, 16))
+            product = builder.fmul(builder.bitcast(bits, FLOATS), _loaded(builder, numbers, FLOATS), flags=["fast"])
+            return builder.fadd(before, product, flags=["fast"])
+
+        return lanes(lanes, types.int64, types.int64), generate
+
+    return plus
+
+
+# before + products of the even (odd) ones of 16 bf16 and eight float32, by their addresses. Two bf16 are a number of 32
+# bits: shifted up, its lower half is a float32, and with the lower half emptied it is the other. That takes two
+# instructions for 16 weights, where widening eight and eight takes four.
+plus_even_bf16, plus_odd_bf16 = _bf16(odd=False), _bf16(odd=True)
+
+
+@intrinsic
+def room(context):
+    """The address of SCALES float32 on the stack, the function's own."""
+
+    def generate(context, builder, signature, arguments):
+        place = cgutils.alloca_once(builder, ir.ArrayType(F32, SCALES))
+        place.align = BYTES_AT_ONCE
+        return builder.ptrtoint(place, I64)
+
+    return types.int64(), generate

@@ -1,0 +1,103 @@
+"""Products of few rows with stored weights: every format, every way of the processor, against exact sums.
+
+Numba decides once a process what code is compiled for, so each way has a process of its own.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CHECK = """
+import numpy as np, torch
+from nextword.nn.kernels import lanes
+{patch}
+from nextword.nn.kernels import product, whole
+from nextword.quant import format as formats
+from nextword.quant.formats import int4
+
+draw = np.random.default_rng(0)
+for width in (32, 96, 320, 4224):  # the last has more groups than scales on the stack
+    x = draw.normal(size=(4, width)).astype(np.float32) * draw.choice([0.01, 1, 30], size=width).astype(np.float32)
+    x[:, 1] = 0
+    for bits, shift in ((8, 0), (4, 5), (4, 6), (4, 7)):
+        form = formats.find(bits)
+        stored = form.padded(width)
+        w = draw.integers(form.lowest, form.highest + 1, (1, width)).astype(np.int8)
+        w[0, :3] = form.lowest, form.highest, form.lowest
+        codes = formats.store(torch.from_numpy(w), form).numpy()
+        offset = whole.OFFSET_INT8 if bits == 8 else whole.OFFSET_INT4
+        q, corrections, s = whole.whole_numbers(x, stored, offset, 32 if shift == 5 else 64)
+        near = (q * np.repeat(s, 64, 1))[:, :width].astype(np.float64)
+        assert np.abs(q).max() == 127 and np.abs(near - x).max() <= 0.501 * s.max()
+        halves = torch.from_numpy(draw.uniform(0.5, 2, -(-stored // (1 << shift))).astype(np.float32)).bfloat16()
+        each = np.repeat(halves.double().numpy(), 1 << shift)[:width] if bits == 4 else np.full(width, 3.0)
+        wanted, size = near @ (w[0] * each), np.abs(near) @ np.abs(w[0] * each)
+        place, y = lambda array: array.ctypes.data, np.empty(4, np.float32)
+        rows = [(place(q[n]), place(corrections[n]), s[n]) for n in range(4)]
+        whole_rows = place(q), place(corrections), s, 0, y
+        found = []
+        if bits == 8:
+            product.dots_int8(place(codes), stored, *whole_rows, np.float32(3))
+            found += [y, np.array([3 * product.dot_int8(place(codes), stored, *row) for row in rows])]
+        else:
+            scales = halves.view(torch.uint16).numpy()
+            found.append(np.array([product.dot_int4(place(codes), scales, *row, shift) for row in rows]))
+            if shift > 5:
+                product.dots_int4(place(codes), scales, *whole_rows, shift)
+                found.append(y)
+        for one in found:
+            assert (np.abs(one - wanted) <= 1e-6 * size).all(), (width, bits, shift, one, wanted)
+print("same", sum(code.count("vpdpbusd") for code in product.dot_int8.inspect_asm().values()),
+      sum(code.count("vpmaddubsw") for code in product.dot_int4.inspect_asm().values()))
+"""
+# what vpdpbusd does, in plain LLVM: sums of four products of bytes without and with a sign, exactly
+EMULATED = """
+from llvmlite import ir
+from numba.core import config
+wide = ir.VectorType(ir.IntType(32), 32)
+def instruction(builder, start, unsigned, signed):
+    return builder.add(start, lanes._wide(builder, builder.zext(unsigned, wide), signed))
+lanes.vnni, lanes._vnni = (lambda: True), instruction
+"""
+COMPILED = """
+from nextword.nn.kernels import product
+from numba import types
+s = types.Array(types.float32, 1, "C")
+product.dot_int8.compile((types.int64, types.int64, types.int64, types.int64, s))
+product.dot_int4.compile((types.int64, types.Array(types.uint16, 1, "C"), types.int64, types.int64, s, types.int64))
+for one in (product.dot_int8, product.dot_int4):
+    print(sum(code.count("vpdpbusd") for code in one.inspect_asm().values()) >= 4)
+"""
+# of a processor with VNNI, as far as it matters here
+VNNI = "+avx,+avx2,+fma,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni"
+
+
+def run(code: str, **environment: str) -> str:
+    whole = {**os.environ, "NUMBA_NUM_THREADS": "1", **environment}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=whole, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_this_processor() -> None:
+    assert run(CHECK.replace("{patch}", "")).startswith("same")
+
+
+def test_a_processor_without_such_instructions() -> None:
+    assert run(CHECK.replace("{patch}", ""), NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="").split() == [
+        "same",
+        "0",
+        "0",
+    ]
+
+
+def test_the_arithmetic_around_vnni() -> None:
+    assert run(CHECK.replace("{patch}", EMULATED)).startswith("same")
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="instructions of x86")
+def test_vnni_is_used_where_there_is_one() -> None:
+    """Compiled for another processor, and looked at: not run."""
+    assert run(COMPILED, NUMBA_CPU_NAME="icelake-server", NUMBA_CPU_FEATURES=VNNI).split() == ["True", "True"]
