@@ -2,8 +2,9 @@
 
 Llamas of 15M, 125M and 1.1B parameters with random weights, in bf16 and quantised to 8 and 4 bits. Decoding is a step
 and the likeliest token, over and over, behind 8 tokens; prefill is reading 512 tokens. Both sides use as many threads
-as PyTorch does here, run alternately, and the medians are compared. The note says which share of this run's read
-bandwidth the weights that a token needs are read at. Compiling happens once a machine and is outside of the timing.
+as PyTorch does here, run alternately, and the medians are compared. At 1.1B the bytes of the weights that a token
+needs are also compared with what memory delivers to a plain sum. Compiling happens once a machine and is outside of the
+timing.
 
 llama.cpp is measured where NEXTWORD_LLAMA_PYTHON names the Python of an environment with llama-cpp-python; its files
 are made by `nextword convert`'s own writer into NEXTWORD_LLAMA_FILES (a temporary folder if unset). NEXTWORD_DECODING
@@ -30,7 +31,7 @@ from nextword.models.checkpoint import write_model
 from nextword.models.family import Special, find, fresh_config
 from nextword.models.gguf import model as gguf
 from nextword.models.settings import ModelSettings
-from nextword.quant import files
+from nextword.nn.attention import fast_bfloat16
 from nextword.quant.model import Quantisation, empty
 
 VOCABULARY, CONTEXT = 32_000, 1024
@@ -76,38 +77,34 @@ def measure() -> list[Ratio]:
 
 
 def compare(shape: str, kind: str, place: Path) -> Iterator[Ratio]:
-    """The rows of one model."""
+    """The rows of one model: against memory itself, then against each peer."""
     model = random_model(shape, kind)
+    if not fast_bfloat16():
+        model.float()  # as loading does; bf16 numbers are read as bf16 all the same
     began = time.perf_counter()
     ours = own(stepper(model, 10**9, "always"))
     ours.decode(1)
     first = time.perf_counter() - began
-    for peer, wanted in peers(shape, kind, place, model):
-        times = alternate(ours, peer, TOKENS[shape])
-        bandwidth = statistics.median(times["read"])
-        share = bytes_read(model) * TOKENS[shape] / times["ours"] / bandwidth
-        note = f"{share:.0%} of {bandwidth / 1e9:.1f} GB/s; first step {first:.1f} s, compiled or loaded"
-        ratio = TOKENS[shape] / times["ours"], TOKENS[shape] / times["theirs"]
-        yield Ratio(f"decoding {shape} {kind}", *ratio, "tokens/s", peer.name, wanted, note=note)
+    count = TOKENS[shape]
+    if shape == "1.1B":
+        mine, bandwidth = medians(lambda: bytes_read(model) * count / ours.decode(count), read_bandwidth)
+        note = f"first step {first:.1f} s, compiled or loaded"
+        rates = mine / 1e9, bandwidth / 1e9
+        yield Ratio(f"weights read, {shape} {kind}", *rates, "GB/s", "a sum of an array", 0.85, note=note)
+    for peer, wanted in peers(shape, kind, place):
+        rates = medians(lambda: count / ours.decode(count), lambda peer=peer: count / peer.decode(count))
+        yield Ratio(f"decoding {shape} {kind}", *rates, "tokens/s", peer.name, wanted)
         if shape == "1.1B" and peer.name.startswith("llama"):
-            mine, other = times["prefill"], times["their prefill"]
+            rates = medians(lambda: len(PREFILL) / ours.prefill(), lambda peer=peer: len(PREFILL) / peer.prefill(), 1)
             least = 2.0 if kind == "bf16" else 1.7
-            speeds = len(PREFILL) / mine, len(PREFILL) / other
-            yield Ratio(f"prefill of 512, {shape} {kind}", *speeds, "tokens/s", peer.name, least)
+            yield Ratio(f"prefill of 512, {shape} {kind}", *rates, "tokens/s", peer.name, least)
 
 
-def alternate(ours: Side, theirs: Side, tokens: int) -> dict[str, float | list[float]]:
-    """Medians of both sides' seconds, one after the other in each round, and the read bandwidths of all rounds."""
-    found: dict[str, list[float]] = {name: [] for name in ("ours", "theirs", "read", "prefill", "their prefill")}
-    ours.decode(2), theirs.decode(2)
-    for _ in range(ROUNDS):
-        found["read"].append(read_bandwidth())
-        found["ours"].append(ours.decode(tokens))
-        found["theirs"].append(theirs.decode(tokens))
-    if tokens == TOKENS["1.1B"]:
-        found["prefill"].append(ours.prefill())
-        found["their prefill"].append(theirs.prefill())
-    return {name: times if name == "read" else statistics.median(times or [0.0]) for name, times in found.items()}
+def medians(ours: Callable[[], float], theirs: Callable[[], float], rounds: int = ROUNDS) -> tuple[float, float]:
+    """Of what both give, called in turn, after one call of each that does not count."""
+    ours(), theirs()
+    found = [(ours(), theirs()) for _ in range(rounds)]
+    return statistics.median(mine for mine, _ in found), statistics.median(other for _, other in found)
 
 
 def read_bandwidth() -> float:
@@ -119,10 +116,10 @@ def read_bandwidth() -> float:
 
 def bytes_read(model: nn.Module) -> int:
     """Bytes of weights that one token needs: all but the embedding's other rows, where the output is apart."""
-    total = files.stored_bytes(model)
+    tensors = {**model.state_dict()}
     if not model.settings.tied:
-        total -= sum(tensor.nbytes for tensor in model.embedding.state_dict().values())
-    return total
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("embedding")}
+    return sum(tensor.numel() * min(tensor.itemsize, 2) for tensor in tensors.values())  # fp32 is read as bf16
 
 
 def random_model(shape: str, kind: str) -> nn.Module:
@@ -136,7 +133,7 @@ def random_model(shape: str, kind: str) -> nn.Module:
     torch.manual_seed(0)
     filled = {name: random_like(name, tensor) for name, tensor in model.state_dict().items()}
     model.load_state_dict(filled, assign=True)
-    return model.eval() if kind == "bf16" else model.float().eval()
+    return model.eval()
 
 
 def random_like(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -163,7 +160,7 @@ def own(steps: Stepper) -> Side:
     return Side("nextword", decode, lambda: seconds(lambda: steps.prefill([PREFILL], len(PREFILL) + 8)))
 
 
-def peers(shape: str, kind: str, place: Path, model: nn.Module) -> Iterator[tuple[Side, float]]:
+def peers(shape: str, kind: str, place: Path) -> Iterator[tuple[Side, float]]:
     """llama.cpp with the same bits, where there is one; transformers, in bf16's rows."""
     python = os.environ.get("NEXTWORD_LLAMA_PYTHON")
     if python is None:
@@ -171,7 +168,7 @@ def peers(shape: str, kind: str, place: Path, model: nn.Module) -> Iterator[tupl
     else:
         yield from llama_cpp(python, shape, kind, place)
     if kind == "bf16":
-        yield from transformers(model, shape)
+        yield from transformers(shape)
 
 
 def llama_cpp(python: str, shape: str, kind: str, place: Path) -> Iterator[tuple[Side, float]]:
@@ -212,12 +209,12 @@ def write_gguf(file: Path, shape: str, kind: str) -> None:
     gguf.write(file, model, kind, values)
 
 
-def transformers(model: nn.Module, shape: str) -> Iterator[tuple[Side, float]]:
+def transformers(shape: str) -> Iterator[tuple[Side, float]]:
     """transformers' model with its default cache, in bf16 and in fp32, step by step as the others."""
     from transformers import LlamaForCausalLM
 
     with tempfile.TemporaryDirectory() as folder:
-        write_model(model, Path(folder))
+        write_model(random_model(shape, "bf16"), Path(folder))
         for dtype, name in ((torch.bfloat16, "bf16"), (torch.float32, "fp32")):
             peer = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).eval()
             yield (

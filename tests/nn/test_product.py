@@ -13,7 +13,7 @@ CHECK = """
 import numpy as np, torch
 from nextword.nn.kernels import lanes
 {patch}
-from nextword.nn.kernels import product, whole
+from nextword.nn.kernels import rows, whole
 from nextword.quant import format as formats
 from nextword.quant.formats import int4
 
@@ -27,30 +27,31 @@ for width in (32, 96, 320, 4224):  # the last has more groups than scales on the
         w = draw.integers(form.lowest, form.highest + 1, (1, width)).astype(np.int8)
         w[0, :3] = form.lowest, form.highest, form.lowest
         codes = formats.store(torch.from_numpy(w), form).numpy()
-        offset = whole.OFFSET_INT8 if bits == 8 else whole.OFFSET_INT4
-        q, corrections, s = whole.whole_numbers(x, stored, offset, 32 if shift == 5 else 64)
+        q, s = whole.whole_numbers(x, stored)
+        corrections = whole.lane_corrections(q) if bits == 8 else whole.group_corrections(q, min(1 << shift, 64))
         near = (q * np.repeat(s, 64, 1))[:, :width].astype(np.float64)
         assert np.abs(q).max() == 127 and np.abs(near - x).max() <= 0.501 * s.max()
         halves = torch.from_numpy(draw.uniform(0.5, 2, -(-stored // (1 << shift))).astype(np.float32)).bfloat16()
         each = np.repeat(halves.double().numpy(), 1 << shift)[:width] if bits == 4 else np.full(width, 3.0)
         wanted, size = near @ (w[0] * each), np.abs(near) @ np.abs(w[0] * each)
         place, y = lambda array: array.ctypes.data, np.empty(4, np.float32)
-        rows = [(place(q[n]), place(corrections[n]), s[n]) for n in range(4)]
-        whole_rows = place(q), place(corrections), s, 0, y
+        each_row = [(place(q[n]), place(corrections[n]), place(s[n])) for n in range(4)]
+        whole_rows = place(q), place(corrections), place(s), place(y)
         found = []
         if bits == 8:
-            product.dots_int8(place(codes), stored, *whole_rows, np.float32(3))
-            found += [y, np.array([3 * product.dot_int8(place(codes), stored, *row) for row in rows])]
+            rows.dots_int8(place(codes), stored, *whole_rows, np.float32(3))
+            found += [y, np.array([3 * rows.dot_int8(place(codes), stored, *row) for row in each_row])]
         else:
             scales = halves.view(torch.uint16).numpy()
-            found.append(np.array([product.dot_int4(place(codes), scales, *row, shift) for row in rows]))
+            four = place(codes), place(scales), s.shape[1]
+            found.append(np.array([rows.dot_int4(*four, *row, shift) for row in each_row]))
             if shift > 5:
-                product.dots_int4(place(codes), scales, *whole_rows, shift)
+                rows.dots_int4(*four, *whole_rows, shift)
                 found.append(y)
         for one in found:
             assert (np.abs(one - wanted) <= 1e-6 * size).all(), (width, bits, shift, one, wanted)
-print("same", sum(code.count("vpdpbusd") for code in product.dot_int8.inspect_asm().values()),
-      sum(code.count("vpmaddubsw") for code in product.dot_int4.inspect_asm().values()))
+print("same", sum(code.count("vpdpbusd") for code in rows.dot_int8.inspect_asm().values()),
+      sum(code.count("vpmaddubsw") for code in rows.dot_int4.inspect_asm().values()))
 """
 # what vpdpbusd does, in plain LLVM: sums of four products of bytes without and with a sign, exactly
 EMULATED = """
@@ -62,12 +63,11 @@ def instruction(builder, start, unsigned, signed):
 lanes.vnni, lanes._vnni = (lambda: True), instruction
 """
 COMPILED = """
-from nextword.nn.kernels import product
+from nextword.nn.kernels import rows
 from numba import types
-s = types.Array(types.float32, 1, "C")
-product.dot_int8.compile((types.int64, types.int64, types.int64, types.int64, s))
-product.dot_int4.compile((types.int64, types.Array(types.uint16, 1, "C"), types.int64, types.int64, s, types.int64))
-for one in (product.dot_int8, product.dot_int4):
+rows.dot_int8.compile((types.int64,) * 5)
+rows.dot_int4.compile((types.int64,) * 7)
+for one in (rows.dot_int8, rows.dot_int4):
     print(sum(code.count("vpdpbusd") for code in one.inspect_asm().values()) >= 4)
 """
 # of a processor with VNNI, as far as it matters here

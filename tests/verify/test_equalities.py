@@ -11,11 +11,15 @@ from torch import Tensor
 
 from nextword.core.errors import ResourceError
 from nextword.data.labelled import Labelled
+from nextword.engine.step import PlainSteps
 from nextword.models import checkpoint as models
 from nextword.models.base import Batch, Output
 from nextword.models.create import create
 from nextword.models.settings import ModelSettings
 from nextword.models.stack import Places, Stack
+from nextword.quant import files
+from nextword.quant import format as formats
+from nextword.quant.model import Quantisation, quantise
 from nextword.tokenizers.base import Tokenizer
 from nextword.train import loop
 from nextword.train.run import Run
@@ -28,7 +32,7 @@ Make = Callable[..., Subject]
 
 
 def test_every_equality_is_found_by_its_file() -> None:
-    assert known() == ("batched", "cached", "micro-batches", "packed", "resumed", "saved", "served")
+    assert known() == ("batched", "cached", "micro-batches", "packed", "quantised", "resumed", "saved", "served")
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gemma3_text", "phi3"])
@@ -41,6 +45,8 @@ def test_a_good_model_passes(subject: Make, family: str) -> None:
     expected = {name: "passes" for name in known()}
     if family in {"bert", "electra"}:
         expected |= {"cached": "does not apply", "served": "does not apply"}
+    if family in {"lstm", "ngram"}:
+        expected |= {"quantised": "does not apply"}
     if family == "ngram":
         expected |= {"micro-batches": "does not apply", "resumed": "does not apply"}
         assert "counted" in found["resumed"].measured.reason and found["resumed"].measured.deviation is None
@@ -80,6 +86,54 @@ def test_an_untied_model_is_tried_tied(subject: Make, tmp_path: Path) -> None:
     given.tokenizer.save(tmp_path / "untied")
     finding = failing("saved", subject(folder=tmp_path / "untied"))
     assert finding.verdict == "passes" and finding.measured.note == "also tied"
+
+
+def test_a_quantised_folder(subject: Make, tmp_path: Path) -> None:
+    given = subject("llama")
+    list(quantise(given.model, Quantisation(4, 32)))
+    files.save(given.model, tmp_path / "few")
+    given.tokenizer.save(tmp_path / "few")
+    trial = subject(folder=tmp_path / "few")
+    found = {finding.name: finding.verdict for finding in verify(trial)}
+    apart = {"micro-batches": "does not apply", "resumed": "does not apply"}
+    assert found == {name: "passes" for name in known()} | apart
+
+
+@pytest.mark.parametrize("broken_part", ["halves", "scales", "signs"])
+def test_a_format_that_is_read_wrongly_is_caught(
+    subject: Make, monkeypatch: pytest.MonkeyPatch, broken_part: str
+) -> None:
+    """Halves of bytes in the wrong order; scales of the neighbour; numbers without their sign."""
+    good = formats.decode
+
+    def decode(codes: Tensor, scales_NG: Tensor, form: formats.Format, *rest: Any) -> Tensor:
+        if broken_part == "scales":
+            scales_NG = scales_NG.roll(1, 0)
+        elif form.bits == 4:
+            codes = codes >> 4 | codes << 4 if broken_part == "halves" else codes & 0x77
+        return good(codes, scales_NG, form, *rest)
+
+    monkeypatch.setattr(formats, "decode", decode)
+    finding = failing("quantised", subject("llama"))
+    assert finding.verdict == "fails" and finding.measured.deviation > 2
+
+
+def test_a_compiled_step_that_rounds_too_much_is_caught(subject: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = subject("llama")
+    list(quantise(trial.model, Quantisation(8)))
+    monkeypatch.setattr("nextword.verify.equalities.quantised.stepper", lambda *_: Coarse(trial.model))
+    assert failing("quantised", trial).verdict == "fails"
+
+
+class Coarse:
+    """The plain steps, with what they say rounded to whole numbers."""
+
+    def __init__(self, model: Any) -> None:
+        self.steps = PlainSteps(model)
+
+    def prefill(self, *given: Any) -> Any:
+        logits_BV, state = self.steps.prefill(*given)
+        return logits_BV.round(), state
 
 
 def failing(name: str, trial: Subject) -> Finding:

@@ -9,8 +9,8 @@ import math
 import numba
 import numpy as np
 
-from nextword.nn.kernels.bits import ONLY_PRANGE, SINGLE, vector
-from nextword.nn.kernels.product import dot
+from nextword.nn.kernels.bits import ONLY_PRANGE, SINGLE, held, vector
+from nextword.nn.kernels.rows import dot
 
 
 @numba.njit(fastmath=True, nogil=True, error_model="numpy", inline="never")
@@ -40,21 +40,19 @@ def attend(q_NHE, keys, values, slots, positions, shape_BKSE, scale):
     count, heads, head_width = q_NHE.shape
     kv_heads, room = shape_BKSE[1], shape_BKSE[2]
     out_NHE = np.empty((count, heads, head_width), np.float32)
+    asked, taken, size = q_NHE.ctypes.data, out_NHE.ctypes.data, head_width * SINGLE.itemsize
     for item in numba.prange(count * heads):
         n, h = item // heads, item % heads
         length = positions[n] + 1
-        first = (slots[n] * kv_heads + h * kv_heads // heads) * room * head_width
-        q_E = q_NHE[n, h]
+        first = (slots[n] * kv_heads + h * kv_heads // heads) * room * size
+        q_E, out_E = vector(asked + item * size, head_width, SINGLE), vector(taken + item * size, head_width, SINGLE)
         scores_S = np.empty(length, np.float32)
         for s in range(length):
-            k_E = vector(keys + (first + s * head_width) * SINGLE.itemsize, head_width, SINGLE)
-            scores_S[s] = dot(k_E, q_E) * scale
+            scores_S[s] = dot(vector(keys + first + s * size, head_width, SINGLE), q_E) * scale
         softmax_in_place(scores_S)
-        out_E = out_NHE[n, h]
         for e in range(head_width):
             out_E[e] = 0
         for s in range(length):
-            add_weighted(
-                out_E, scores_S[s], vector(values + (first + s * head_width) * SINGLE.itemsize, head_width, SINGLE)
-            )
+            add_weighted(out_E, scores_S[s], vector(values + first + s * size, head_width, SINGLE))
+    held(q_NHE)  # until here: the loop has its address alone
     return out_NHE

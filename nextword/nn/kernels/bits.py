@@ -69,6 +69,11 @@ def vector(place, length, kind):
     return numba.carray(_pointer(place, kind), (length,))
 
 
+@numba.njit(nogil=True, error_model="numpy", inline="never")
+def held(arrays):
+    """Nothing: what it is called with after a loop is kept until then, though the loop has its addresses alone."""
+
+
 def widen(number):
     """A stored number (bf16 bits or float32) as float32; exists only inside compiled code."""
     raise NotImplementedError

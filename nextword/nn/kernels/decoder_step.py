@@ -22,7 +22,8 @@ from numba.core.extending import overload
 
 from nextword.nn.kernels.attention import attend
 from nextword.nn.kernels.bits import SINGLE, vector, widen
-from nextword.nn.kernels.product import FAST, INT8, padded, product, row_bytes
+from nextword.nn.kernels.product import INT8, padded, product, row_bytes
+from nextword.nn.kernels.rows import FAST
 
 # The tables of addresses. Of each layer: norms with gain and bias, matrices with numbers, scales and bias.
 NORMS = ("attention_norm", "query_norm", "key_norm", "feedforward_norm")

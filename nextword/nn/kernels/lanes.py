@@ -124,18 +124,19 @@ def _signed_sums(builder, start, weights, numbers):
     return builder.add(start, _wide(builder, builder.sext(weights, WIDE), numbers))
 
 
-def _nibble_sums(builder, start, nibbles, numbers):
-    """start + sums of four products of nibbles and numbers, of each of both; `start` holds -8 times the numbers."""
+def _nibble_sums(builder, nibbles, numbers):
+    """Sums of four products of nibbles and numbers, of each of both."""
     if vnni():
+        sums = _all(WHOLES, 0)
         for nibble, number in zip(nibbles, numbers, strict=True):
-            start = _vnni(builder, start, nibble, number)
-        return start
+            sums = _vnni(builder, sums, nibble, number)
+        return sums
     if has("avx2"):  # 2 · 2 · 15 · 127 is far below 32767: halves are added before they are widened
-        pairs = [_pairs(builder, *both) for both in zip(nibbles, numbers, strict=True)]
-        return builder.add(start, _by_fours(builder, reduce(builder.add, pairs)))
-    for nibble, number in zip(nibbles, numbers, strict=True):
-        start = builder.add(start, _wide(builder, builder.zext(nibble, WIDE), number))
-    return start
+        return _by_fours(
+            builder, reduce(builder.add, [_pairs(builder, *both) for both in zip(nibbles, numbers, strict=True)])
+        )
+    wide = [_wide(builder, builder.zext(nibble, WIDE), number) for nibble, number in zip(nibbles, numbers, strict=True)]
+    return reduce(builder.add, wide)
 
 
 def _plus(builder, total, sums, scale):
@@ -206,32 +207,34 @@ def _halves(builder, packed):
 
 
 @intrinsic
-def plus_int4(context, before, weights, numbers, corrections, scale):
-    """The same of 64 weights in 32 bytes, lower halves first, and 64 numbers; weights are stored as w + 8."""
+def plus_int4(context, before, weights, numbers, scale):
+    """before + scale · sums of products of 64 weights in 32 bytes, lower halves first, stored as w + 8; and 64 numbers.
+
+    As many times 8 times the numbers too large.
+    """
 
     def generate(context, builder, signature, arguments):
-        before, weights, numbers, corrections, scale = arguments
+        before, weights, numbers, scale = arguments
         sums = _nibble_sums(
             builder,
-            _loaded(builder, corrections, WHOLES),
             _halves(builder, _loaded(builder, weights, BYTES)),
             [_loaded(builder, builder.add(numbers, ir.Constant(I64, half * BYTES_AT_ONCE)), BYTES) for half in (0, 1)],
         )
         return _plus(builder, before, sums, _spread(builder, scale))
 
-    return lanes(lanes, types.int64, types.int64, types.int64, types.float32), generate
+    return lanes(lanes, types.int64, types.int64, types.float32), generate
 
 
 def _half_int4(half):
     @intrinsic
-    def plus(context, before, weights, numbers, corrections, scale):
+    def plus(context, before, weights, numbers, scale):
         def generate(context, builder, signature, arguments):
-            before, weights, numbers, corrections, scale = arguments
+            before, weights, numbers, scale = arguments
             nibbles = _halves(builder, _loaded(builder, weights, BYTES))[half]
-            start, x = _loaded(builder, corrections, WHOLES), _loaded(builder, numbers, BYTES)
-            return _plus(builder, before, _nibble_sums(builder, start, [nibbles], [x]), _spread(builder, scale))
+            sums = _nibble_sums(builder, [nibbles], [_loaded(builder, numbers, BYTES)])
+            return _plus(builder, before, sums, _spread(builder, scale))
 
-        return lanes(lanes, types.int64, types.int64, types.int64, types.float32), generate
+        return lanes(lanes, types.int64, types.int64, types.float32), generate
 
     return plus
 

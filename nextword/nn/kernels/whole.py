@@ -5,8 +5,9 @@
 Rounding errs by at most s/2, 0.4 % of the largest of its 64: a group that small keeps one large input, which
 transformers are known for (Dettmers et al., "LLM.int8()", 2022), from coarsening the others (llama.cpp: 32).
 
-The instructions multiply a number without a sign by one with: weights stand there as w + OFFSET, and the sums are then
-OFFSET · Σ q too large. `corrections` hold what takes that off, for the four numbers that each lane sums.
+The instructions multiply a number without a sign by one with: weights stand there as w + OFFSET, and sums come out
+OFFSET · Σ q too large. With 8 bits that is taken off in whole numbers, lane by lane, since it is much larger than what
+is left; with 4 bits it is not, and one number a group is taken off in the end.
 """
 
 import math
@@ -35,32 +36,41 @@ def round_group(x_G, q_G):
     return largest / HIGHEST
 
 
-@numba.njit(nogil=True, error_model="numpy", inline="never")
-def correct(q_G, corrections_L, offset):
-    """The corrections for numbers whose products are summed together."""
-    for lane in range(LANES):
-        sum_ = np.int32(0)
-        for k in range(FOURS * lane, q_G.shape[0], BYTES_AT_ONCE):
-            for one in range(FOURS):
-                sum_ += np.int32(q_G[k + one])
-        corrections_L[lane] = -offset * sum_
-
-
 @numba.njit(nogil=True, error_model="numpy")
-def whole_numbers(x_ND, stored, offset, together):
-    """Rows as whole numbers (N, K), corrections for every `together` of them (N, C, 8), scales (N, G).
-
-    K is `stored`, a multiple of 32, and then some zeros up to a whole group.
-    """
+def whole_numbers(x_ND, stored):
+    """Rows as whole numbers (N, K) and scales (N, G); K is `stored` and then some zeros up to a whole group."""
     count, width = x_ND.shape
     groups = (stored + GROUP - 1) // GROUP
     q_NK = np.zeros((count, groups * GROUP), np.int8)
-    corrections_NCL = np.empty((count, groups * GROUP // together, LANES), np.int32)
     scales_NG = np.empty((count, groups), np.float32)
     for n in range(count):
         for g in range(groups):
             first, last = g * GROUP, min(g * GROUP + GROUP, width)
             scales_NG[n, g] = round_group(x_ND[n, first:last], q_NK[n, first:last])
-        for c in range(corrections_NCL.shape[1]):
-            correct(q_NK[n, c * together : (c + 1) * together], corrections_NCL[n, c], offset)
-    return q_NK, corrections_NCL, scales_NG
+    return q_NK, scales_NG
+
+
+@numba.njit(nogil=True, error_model="numpy", inline="never")
+def lane_corrections(q_NK):
+    """What the sums of each group of 8-bit products start with, (N, G, 8): -OFFSET times the numbers of a lane."""
+    count, groups = q_NK.shape[0], q_NK.shape[1] // GROUP
+    corrections_NGL = np.zeros((count, groups, LANES), np.int32)
+    if OFFSET_INT8:
+        for n in range(count):
+            for k in range(q_NK.shape[1]):
+                corrections_NGL[n, k // GROUP, k % BYTES_AT_ONCE // FOURS] -= OFFSET_INT8 * np.int32(q_NK[n, k])
+    return corrections_NGL
+
+
+@numba.njit(nogil=True, error_model="numpy", inline="never")
+def group_corrections(q_NK, group):
+    """What is added for each group of 4-bit products, before its scale, (N, groups): -OFFSET times its numbers."""
+    count, groups = q_NK.shape[0], q_NK.shape[1] // group
+    corrections_NG = np.empty((count, groups), np.float32)
+    for n in range(count):
+        for g in range(groups):
+            sum_ = np.int32(0)
+            for k in range(g * group, (g + 1) * group):
+                sum_ += np.int32(q_NK[n, k])
+            corrections_NG[n, g] = -OFFSET_INT4 * sum_
+    return corrections_NG

@@ -3,14 +3,14 @@
 Broken by scales read for the wrong group, halves of bytes in the wrong order, a kernel whose sums overflow. It shows as
 a model that answers, but worse than its bits would make it.
 
-Of one layer, with its own input x, no output can be off by more than
+Of each weight, what is stored can be off by no more than
 
-    |y − ŷ| ≤ Σ_k |x_k| e_k       e_k: s/2 for a weight inside of the grid, its distance from the grid's end beyond
+    |w − ŵ| ≤ e       e: s/2 for a weight inside of the grid, its distance from the grid's end beyond
 
-because that is what rounding to nearest means; it holds for every number and needs no statistics. Through many layers
-such bounds multiply to nothing useful. Small errors add up, though: the logits of the whole may be off by what each
-layer alone, quantised in an otherwise whole model, does to them, summed over all layers. TIMES allows for what errors
-do to each other.
+because that is what rounding to nearest means; it holds for every number and needs no statistics. The layer computes
+with these ŵ, but for fp32's own rounding. Through many layers such bounds multiply to nothing useful. Small errors add
+up, though: the logits of the whole may be off by what each layer alone, quantised in an otherwise whole model, does to
+them, summed over all layers. TIMES allows for what errors do to each other.
 
 A folder that is quantised already has its original no more. What it may add is that the compiled step rounds the inputs
 of its products to 8 bits; its logits are held against what the same rounding does in plain PyTorch, TIMES over (numbers
@@ -49,7 +49,9 @@ def measure(subject: Subject) -> Measured:
         model, note = subject.small()
         whole = cast(nn.Module, model)
         shares = [share for kind in KINDS for share in (*layers(subject, whole, kind), logits(subject, whole, kind))]
-        reason = f"of what rounding to nearest can do to a layer; of {TIMES} x the sum of the layers' effects on logits"
+        reason = (
+            f"of what rounding to nearest can do to a weight; of {TIMES} x the sum of the layers' effects on logits"
+        )
     where, worst = max(shares, key=lambda share: share[1])
     return Measured(worst, 1.0, reason, where, note)
 
@@ -75,22 +77,27 @@ def logits_of(subject: Subject, model: nn.Module) -> Tensor:
 
 
 def layers(subject: Subject, model: nn.Module, kind: Quantisation) -> Iterator[Share]:
-    """Each layer's output with the quantised matrix, against its output with the whole one."""
+    """Each weight that is stored against the whole one, and each layer's output against what the stored ones make."""
     found = inputs(subject, model)
+    tiny = torch.finfo(torch.float32).tiny
     for name, linear in matrices(model):
         layer, x_NK = shrink(linear, kind.bits, kind.group), found[name]
         with torch.inference_mode():
-            apart_NM = (layer(x_NK) - linear(x_NK)).abs()
-            bound_NM = x_NK.abs() @ most(linear.weight, layer).T
-            bound_NM += ROUNDINGS * EPSILON * (x_NK.abs() @ linear.weight.abs().T)
-        yield f"{name}, {said(kind)}", float((apart_NM / bound_NM.clamp_min(torch.finfo(torch.float32).tiny)).max())
+            dense_MK = layer.dense()
+            weights_MK = (dense_MK - linear.weight).abs() / most(linear.weight, layer)
+            apart_NM = (layer(x_NK) - nn.functional.linear(x_NK, dense_MK, layer.bias)).abs()
+            bound_NM = ROUNDINGS * EPSILON * (x_NK.abs() @ dense_MK.abs().T)
+        yield f"weights of {name}, {said(kind)}", float(weights_MK.max())
+        yield f"output of {name}, {said(kind)}", float((apart_NM / bound_NM.clamp_min(tiny)).max())
 
 
 def most(weight_MK: Tensor, layer: QuantisedLinear) -> Tensor:
     """The largest error that rounding to nearest can make in each weight."""
     step_MK = layer.scales.float().abs().repeat_interleave(layer.group, 1)[:, : weight_MK.shape[1]]
     size_MK = weight_MK.abs() / step_MK
-    return torch.maximum(torch.full_like(size_MK, 0.5), size_MK - layer.form.highest) * step_MK
+    return (
+        torch.maximum(torch.full_like(size_MK, 0.5), size_MK - layer.form.highest) * step_MK * (1 + ROUNDINGS * EPSILON)
+    )
 
 
 def logits(subject: Subject, model: nn.Module, kind: Quantisation) -> Share:
