@@ -13,7 +13,7 @@ from torch import Tensor
 from nextword.nn.kernels import disk
 from nextword.nn.kernels.attention import add_weighted, softmax_in_place
 from nextword.nn.kernels.bits import ONLY_PRANGE
-from nextword.nn.kernels.product import dot
+from nextword.nn.kernels.rows import dot
 
 
 @numba.njit(parallel=ONLY_PRANGE, fastmath=True, nogil=True, error_model="numpy")
