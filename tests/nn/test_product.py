@@ -24,22 +24,24 @@ for width in (32, 96, 320, 4224):  # the last has more groups than scales on the
     for bits, shift in ((8, 0), (4, 5), (4, 6), (4, 7)):
         form = formats.find(bits)
         stored = form.padded(width)
-        w = draw.integers(form.lowest, form.highest + 1, (1, width)).astype(np.int8)
+        w = draw.integers(form.lowest, form.highest + 1, (4, width)).astype(np.int8)
         w[0, :3] = form.lowest, form.highest, form.lowest
         codes = formats.store(torch.from_numpy(w), form).numpy()
         q, s = whole.whole_numbers(x, stored)
         corrections = whole.lane_corrections(q) if bits == 8 else whole.group_corrections(q, min(1 << shift, 64))
         near = (q * np.repeat(s, 64, 1))[:, :width].astype(np.float64)
         assert np.abs(q).max() == 127 and np.abs(near - x).max() <= 0.501 * s.max()
-        halves = torch.from_numpy(draw.uniform(0.5, 2, -(-stored // (1 << shift))).astype(np.float32)).bfloat16()
-        each = np.repeat(halves.double().numpy(), 1 << shift)[:width] if bits == 4 else np.full(width, 3.0)
-        wanted, size = near @ (w[0] * each), np.abs(near) @ np.abs(w[0] * each)
+        halves = torch.from_numpy(draw.uniform(0.5, 2, (4, -(-stored // (1 << shift)))).astype(np.float32)).bfloat16()
+        each = np.repeat(halves.double().numpy(), 1 << shift, 1)[:, :width] if bits == 4 else np.full((4, width), 3.0)
+        wanted, size = near @ (w * each).T, np.abs(near) @ np.abs(w * each).T  # by row of x, then of w
         place, y = lambda array: array.ctypes.data, np.empty(4, np.float32)
         each_row = [(place(q[n]), place(corrections[n]), place(s[n])) for n in range(4)]
         whole_rows = place(q), place(corrections), place(s), place(y)
-        found = []
+        found, block = [], np.empty(4, np.float32)
         if bits == 8:
             rows.dots_int8(place(codes), stored, *whole_rows, np.float32(3))
+            rows.block_int8(place(codes), stored, *each_row[0], place(block))
+            block *= 3
             found += [y, np.array([3 * rows.dot_int8(place(codes), stored, *row) for row in each_row])]
         else:
             scales = halves.view(torch.uint16).numpy()
@@ -48,8 +50,10 @@ for width in (32, 96, 320, 4224):  # the last has more groups than scales on the
             if shift > 5:
                 rows.dots_int4(*four, *whole_rows, shift)
                 found.append(y)
+                rows.block_int4(*four, *each_row[0], place(block), shift)
         for one in found:
-            assert (np.abs(one - wanted) <= 1e-6 * size).all(), (width, bits, shift, one, wanted)
+            assert (np.abs(one - wanted[:, 0]) <= 1e-6 * size[:, 0]).all(), (width, bits, shift, one, wanted)
+        assert shift == 5 or (np.abs(block - wanted[0]) <= 1e-6 * size[0]).all(), (width, bits, shift, block, wanted)
 print("same", sum(code.count("vpdpbusd") for code in rows.dot_int8.inspect_asm().values()),
       sum(code.count("vpmaddubsw") for code in rows.dot_int4.inspect_asm().values()))
 """

@@ -23,7 +23,7 @@ I8, I32, I64, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType(
 BYTES, SHORTS, WHOLES = ir.VectorType(I8, 32), ir.VectorType(ir.IntType(16), 16), ir.VectorType(I32, 8)
 FLOATS, WIDE = ir.VectorType(F32, 8), ir.VectorType(I32, 32)
 BYTES_AT_ONCE, LANES = 32, 8
-SCALES = 64  # float32 that a function keeps on its stack
+SCALES = 128  # float32 that a function keeps on its stack
 SHIFT = 4  # of the upper half of a byte
 
 
@@ -262,6 +262,22 @@ def _bf16(odd):
 # bits: shifted up, its lower half is a float32, and with the lower half emptied it is the other. That takes two
 # instructions for 16 weights, where widening eight and eight takes four.
 plus_even_bf16, plus_odd_bf16 = _bf16(odd=False), _bf16(odd=True)
+
+
+@intrinsic
+def fetch(context, place):
+    """Asks memory for the 64 bytes at an address that will be read soon (it need not exist)."""
+
+    def generate(context, builder, signature, arguments):
+        pointer = builder.inttoptr(arguments[0], ir.PointerType(I8))
+        kinds = [pointer.type, I32, I32, I32]
+        name = "llvm.prefetch.p0"
+        known = builder.module.globals.get(name)
+        known = known or ir.Function(builder.module, ir.FunctionType(ir.VoidType(), kinds), name)
+        builder.call(known, [pointer, *(ir.Constant(I32, number) for number in (0, 3, 1))])  # read; keep; data
+        return context.get_dummy_value()
+
+    return types.none(types.int64), generate
 
 
 @intrinsic

@@ -1,9 +1,9 @@
 """y = x Wᵀ for a few rows of x, at the speed at which memory delivers W.
 
 Decoding one token reads every weight once and does two operations with it: the time is the bytes over the memory's
-bandwidth. So each thread streams whole rows of W (`rows`), and four rows of x share one pass. Weights in bf16 are
-widened in registers; weights of 8 and 4 bits meet whole numbers (`whole`), eight lanes at a time (`lanes`). Plain
-PyTorch forms: `torch.nn.functional.linear`, `nextword.quant.linear`.
+bandwidth. So each thread streams whole rows of W (`rows`), four at a time for one row of x; four rows of x share one
+pass. Weights in bf16 are widened in registers; weights of 8 and 4 bits meet whole numbers (`whole`), eight lanes at a
+time (`lanes`). Plain PyTorch forms: `torch.nn.functional.linear`, `nextword.quant.linear`.
 """
 
 import numba
@@ -18,6 +18,9 @@ from nextword.nn.kernels.rows import (
     FAST,
     LEAST,
     SHARED,
+    block_bf16,
+    block_int4,
+    block_int8,
     dot_bf16,
     dot_int4,
     dot_int8,
@@ -114,58 +117,76 @@ def _row_bytes(width, kind):
     return lambda width, kind: padded(width, kind) * kind.itemsize
 
 
-def row_times(place, scales, row, width, x, count, y, kind, shift):
-    """Row number `row` of a matrix, `width` weights, times `count` rows of x, to address y; only in compiled code.
+def rows_times(place, scales, row, many, width, x, count, y, kind, shift):
+    """Rows `row` ... `row + many - 1` of a matrix times `count` rows of x, to address y; only in compiled code.
 
-    x: the addresses of what `prepared` gave. Nothing but addresses, because an array that is handed on is counted, and
-    threads that count the same array wait for each other at every row.
+    width: weights of a row. x: the addresses of what `prepared` gave. Nothing but addresses, because an array that is
+    handed on is counted, and threads that count the same array wait for each other at every row.
     """
     raise NotImplementedError
 
 
-@overload(row_times)
-def _row_times(place, scales, row, width, x, count, y, kind, shift):
+@overload(rows_times)
+def _rows_times(place, scales, row, many, width, x, count, y, kind, shift):
     return {INT8: _times_int8, INT4: _times_int4, BF16: _times_bf16, FP32: _times_single}[kind.dtype]
 
 
-def _times_bf16(place, scales, row, width, x, count, y, kind, shift):
-    w, size, y_N = place + row * width * 2, width * 4, vector(y, count, SINGLE)
-    whole = count - count % SHARED
-    for n in range(0, whole, SHARED):
-        dots_bf16(w, x[0] + n * size, width, y + n * 4)
-    for n in range(whole, count):
-        y_N[n] = dot_bf16(w, x[0] + n * size, width)
+def _times_bf16(place, scales, row, many, width, x, count, y, kind, shift):
+    size, whole = width * 4, count - count % SHARED
+    if count == 1 and many == SHARED:
+        block_bf16(place + row * width * 2, x[0], width, y)
+        return
+    for r in range(many):
+        w, y_N = place + (row + r) * width * 2, vector(y + r * count * 4, count, SINGLE)
+        for n in range(0, whole, SHARED):
+            dots_bf16(w, x[0] + n * size, width, y + (r * count + n) * 4)
+        for n in range(whole, count):
+            y_N[n] = dot_bf16(w, x[0] + n * size, width)
 
 
-def _times_single(place, scales, row, width, x, count, y, kind, shift):
-    w, size, y_N = place + row * width * 4, width * 4, vector(y, count, SINGLE)
-    whole = count - count % SHARED
-    for n in range(0, whole, SHARED):
-        dots_single(w, x[0] + n * size, width, y + n * 4)
-    for n in range(whole, count):
-        y_N[n] = dot_single(w, x[0] + n * size, width)
+def _times_single(place, scales, row, many, width, x, count, y, kind, shift):
+    size, whole = width * 4, count - count % SHARED
+    for r in range(many):
+        w, y_N = place + (row + r) * width * 4, vector(y + r * count * 4, count, SINGLE)
+        for n in range(0, whole, SHARED):
+            dots_single(w, x[0] + n * size, width, y + (r * count + n) * 4)
+        for n in range(whole, count):
+            y_N[n] = dot_single(w, x[0] + n * size, width)
 
 
-def _times_int8(place, scales, row, width, x, count, y, kind, shift):
-    groups, y_N = (width + GROUP - 1) // GROUP, vector(y, count, SINGLE)
-    size, line, w = groups * GROUP, groups * CORRECTIONS, place + row * width
-    scale = vector(scales + row * 4, 1, SINGLE)[0]
-    whole = count - count % SHARED
-    for n in range(0, whole, SHARED):
-        dots_int8(w, width, x[0] + n * size, x[1] + n * line, x[2] + n * groups * 4, y + n * 4, scale)
-    for n in range(whole, count):
-        y_N[n] = dot_int8(w, width, x[0] + n * size, x[1] + n * line, x[2] + n * groups * 4) * scale
+def _times_int8(place, scales, row, many, width, x, count, y, kind, shift):
+    groups, whole = (width + GROUP - 1) // GROUP, count - count % SHARED
+    size, line = groups * GROUP, groups * CORRECTIONS
+    scales_R = vector(scales + row * 4, many, SINGLE)
+    if count == 1 and many == SHARED:
+        block_int8(place + row * width, width, x[0], x[1], x[2], y)
+        y_R = vector(y, SHARED, SINGLE)
+        for r in range(SHARED):
+            y_R[r] *= scales_R[r]
+        return
+    for r in range(many):
+        w, y_N = place + (row + r) * width, vector(y + r * count * 4, count, SINGLE)
+        for n in range(0, whole, SHARED):
+            own = y + (r * count + n) * 4
+            dots_int8(w, width, x[0] + n * size, x[1] + n * line, x[2] + n * groups * 4, own, scales_R[r])
+        for n in range(whole, count):
+            y_N[n] = dot_int8(w, width, x[0] + n * size, x[1] + n * line, x[2] + n * groups * 4) * scales_R[r]
 
 
-def _times_int4(place, scales, row, width, x, count, y, kind, shift):
-    groups, w, y_N = width // GROUP, place + row * (width // 2), vector(y, count, SINGLE)
-    line = groups * (8 if shift == LEAST else 4)  # bytes of corrections
-    own = scales + row * ((width + (1 << shift) - 1) >> shift) * 2
-    whole = 0 if shift == LEAST else count - count % SHARED
-    for n in range(0, whole, SHARED):
-        dots_int4(w, own, groups, x[0] + n * width, x[1] + n * line, x[2] + n * groups * 4, y + n * 4, shift)
-    for n in range(whole, count):
-        y_N[n] = dot_int4(w, own, groups, x[0] + n * width, x[1] + n * line, x[2] + n * groups * 4, shift)
+def _times_int4(place, scales, row, many, width, x, count, y, kind, shift):
+    groups, small = width // GROUP, shift == LEAST
+    line = groups * (8 if small else 4)  # bytes of corrections
+    own, whole = ((width + (1 << shift) - 1) >> shift) * 2, 0 if small else count - count % SHARED
+    if count == 1 and many == SHARED and not small:
+        block_int4(place + row * (width // 2), scales + row * own, groups, x[0], x[1], x[2], y, shift)
+        return
+    for r in range(many):
+        w, s, y_N = place + (row + r) * (width // 2), scales + (row + r) * own, vector(y + r * count * 4, count, SINGLE)
+        for n in range(0, whole, SHARED):
+            to = y + (r * count + n) * 4
+            dots_int4(w, s, groups, x[0] + n * width, x[1] + n * line, x[2] + n * groups * 4, to, shift)
+        for n in range(whole, count):
+            y_N[n] = dot_int4(w, s, groups, x[0] + n * width, x[1] + n * line, x[2] + n * groups * 4, shift)
 
 
 @numba.njit(parallel=ONLY_PRANGE, fastmath=True, nogil=True, error_model="numpy")
@@ -180,18 +201,22 @@ def product(places, rows, x_ND, kind, shift):
     count, width = x_ND.shape[0], padded(x_ND.shape[1], kind)  # weights of a row as they are stored
     y_RN = np.empty((rows.sum(), count), np.float32)
     x_places, y_place = addresses(x), y_RN.ctypes.data
-    for r in numba.prange(y_RN.shape[0]):
-        matrix, before = 0, 0
-        while r - before >= rows[matrix]:
-            before += rows[matrix]
+    blocks = 0
+    for i in range(rows.shape[0]):
+        blocks += (rows[i] + SHARED - 1) // SHARED
+    for block in numba.prange(blocks):
+        matrix, before, above = 0, 0, 0  # blocks and rows of the matrices above
+        while block - before >= (rows[matrix] + SHARED - 1) // SHARED:
+            before += (rows[matrix] + SHARED - 1) // SHARED
+            above += rows[matrix]
             matrix += 1
-        row = r - before
-        y = y_place + r * count * 4
-        row_times(places[matrix, 0], places[matrix, 1], row, width, x_places, count, y, kind, shift)
+        row = (block - before) * SHARED
+        many = min(SHARED, rows[matrix] - row)
+        y = y_place + (above + row) * count * 4
+        rows_times(places[matrix, 0], places[matrix, 1], row, many, width, x_places, count, y, kind, shift)
         if places[matrix, 2]:
-            bias = vector(places[matrix, 2] + row * 4, 1, SINGLE)[0]
-            y_N = vector(y, count, SINGLE)
-            for n in range(count):
-                y_N[n] += bias
+            bias_R, y_Z = vector(places[matrix, 2] + row * 4, many, SINGLE), vector(y, many * count, SINGLE)
+            for n in range(many * count):
+                y_Z[n] += bias_R[n // count]
     held(x)  # until here
     return y_RN

@@ -1,4 +1,7 @@
-"""One row of weights times one row of x, or four, in each format that weights are stored in.
+"""Rows of weights times rows of x, one and one, one and four, or four and one, in each format of weights.
+
+Four rows of weights with one of x share the loads of x and the cost of beginning and ending; four of x with one of
+weights share the loads of weights.
 
 Several sums run side by side, because one alone would wait for its own last addition. Everything is an address: an
 array that is handed on is counted, and threads that count the same array wait for each other at every row.
@@ -13,6 +16,7 @@ from nextword.nn.kernels.lanes import (
     LANES,
     SCALES,
     both,
+    fetch,
     nothing,
     plus_even_bf16,
     plus_half_int8,
@@ -221,6 +225,75 @@ def dots_int4(w, scales, groups, q, corrections, s, y, shift):
             b = plus_int4(b, p, k + row, s_C[most + g])
             c = plus_int4(c, p, k + 2 * row, s_C[2 * most + g])
             d = plus_int4(d, p, k + 3 * row, s_C[3 * most + g])
+    y_4[0] += total(a)
+    y_4[1] += total(b)
+    y_4[2] += total(c)
+    y_4[3] += total(d)
+
+
+@numba.njit(**FAST, inline="never")
+def block_bf16(w, x, width, y):
+    """Four rows of weights that follow each other with one of x in the order of `product.apart`; to address y."""
+    a, b, c, d = nothing(), nothing(), nothing(), nothing()
+    row, k = width * 2, 0
+    while k + 16 <= width:
+        p, q = w + k * 2, x + k * 4
+        a = plus_odd_bf16(plus_even_bf16(a, p, q), p, q + 32)
+        b = plus_odd_bf16(plus_even_bf16(b, p + row, q), p + row, q + 32)
+        c = plus_odd_bf16(plus_even_bf16(c, p + 2 * row, q), p + 2 * row, q + 32)
+        d = plus_odd_bf16(plus_even_bf16(d, p + 3 * row, q), p + 3 * row, q + 32)
+        k += 16
+    write_four(y, a, b, c, d, np.float32(1))
+    rest_D, y_4 = vector(x + k * 4, width - k, SINGLE), vector(y, SHARED, SINGLE)
+    for r in range(SHARED):
+        y_4[r] += dot(vector(w + r * row + k * 2, width - k, HALF), rest_D)
+
+
+@numba.njit(**FAST, inline="never")
+def block_int8(w, width, q, corrections, s, y):
+    """Four rows of 8 bits that follow each other with one of whole numbers, without scales; to address y."""
+    a, b, c, d = nothing(), nothing(), nothing(), nothing()
+    groups = width // GROUP
+    s_G = vector(s, groups + 1, SINGLE)
+    for g in range(groups):
+        p, k, o = w + g * GROUP, q + g * GROUP, corrections + g * CORRECTIONS
+        for r in range(SHARED):
+            fetch(p + (SHARED + r) * width)
+        a = plus_int8(a, p, k, o, s_G[g])
+        b = plus_int8(b, p + width, k, o, s_G[g])
+        c = plus_int8(c, p + 2 * width, k, o, s_G[g])
+        d = plus_int8(d, p + 3 * width, k, o, s_G[g])
+    if width % GROUP:
+        p, k, o = w + groups * GROUP, q + groups * GROUP, corrections + groups * CORRECTIONS
+        a = plus_half_int8(a, p, k, o, s_G[groups])
+        b = plus_half_int8(b, p + width, k, o, s_G[groups])
+        c = plus_half_int8(c, p + 2 * width, k, o, s_G[groups])
+        d = plus_half_int8(d, p + 3 * width, k, o, s_G[groups])
+    write_four(y, a, b, c, d, np.float32(1))
+
+
+@numba.njit(**FAST, inline="never")
+def block_int4(w, scales, groups, q, corrections, s, y, shift):
+    """Four rows of 4 bits that follow each other, in groups of 64 or more, with one of whole numbers; to address y."""
+    a, b, c, d, place = nothing(), nothing(), nothing(), nothing(), room()
+    most, row, y_4 = SCALES // SHARED, groups * BYTES_AT_ONCE, vector(y, SHARED, SINGLE)
+    line = ((groups * GROUP + (1 << shift) - 1) >> shift) * 2
+    y_4[:] = 0
+    s_C = vector(place, SCALES, SINGLE)
+    for first in range(0, groups, most):
+        count = min(most, groups - first)
+        own = scales + ((first * GROUP) >> shift) * 2
+        for r in range(SHARED):
+            to = place + r * most * 4
+            y_4[r] += scales_of(own + r * line, corrections + first * 4, s + first * 4, count, shift, to)
+        for g in range(count):
+            p, k = w + (first + g) * BYTES_AT_ONCE, q + (first + g) * GROUP
+            for r in range(SHARED):
+                fetch(p + (SHARED + r) * row)
+            a = plus_int4(a, p, k, s_C[g])
+            b = plus_int4(b, p + row, k, s_C[most + g])
+            c = plus_int4(c, p + 2 * row, k, s_C[2 * most + g])
+            d = plus_int4(d, p + 3 * row, k, s_C[3 * most + g])
     y_4[0] += total(a)
     y_4[1] += total(b)
     y_4[2] += total(c)
