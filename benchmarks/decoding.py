@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -200,8 +201,8 @@ def write_gguf(file: Path, shape: str, kind: str) -> None:
     values = {
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.scores": [0.0] * VOCABULARY,
-        "tokenizer.ggml.token_type": kinds,
+        "tokenizer.ggml.scores": np.zeros(VOCABULARY, np.float32),
+        "tokenizer.ggml.token_type": np.array(kinds, np.int32),
         "tokenizer.ggml.bos_token_id": 1,
         "tokenizer.ggml.eos_token_id": 2,
     }
