@@ -23,6 +23,7 @@ from nextword.engine.settings import EngineSettings
 from nextword.engine.step import Compiled, check_ids, stepper
 from nextword.models.base import LanguageModel
 from nextword.models.transformer import Transformer
+from nextword.quant import model as quantised
 
 NEAR = 1e-3  # log-probabilities closer than this may change places with the rows that share a step
 TOKENS = 1_000_000  # more than any compiling costs
@@ -39,9 +40,9 @@ class Engine:
         self.model = model
         settings = settings or EngineSettings()
         self.reader: PagedReader | ApartReader
-        if isinstance(model, Transformer) and pages(model):
+        if isinstance(model, Transformer) and pages(model) and quantised.of(model) is None:
             self.reader = PagedReader(model, settings, compiled != "never")
-        else:
+        else:  # weights of few bits are fast in the compiled step alone
             self.reader = ApartReader(model, settings, stepper(model, TOKENS, compiled))
         self.scheduler = self.reader.scheduler
         self.texts: dict[int, Text] = {}

@@ -31,7 +31,7 @@ class GenerateSettings:
     sampling: Annotated[SamplingSettings, Parameter(name=("--sampling", "*"))] = field(default_factory=SamplingSettings)
     search: Annotated[StrategySettings, Parameter(name=("--search", "*"))] = field(default_factory=StrategySettings)
     compiled: Literal["auto", "always", "never"] = "auto"
-    "Whether a whole step runs as one compiled call (Llama-shaped models on the CPU): auto where it pays."
+    "Whether a whole step runs as one compiled call (models shaped as Llama or GPT-2, on the CPU): auto where it pays."
     quiet: bool = False
     "No figures."
     json: bool = False

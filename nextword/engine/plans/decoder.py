@@ -1,7 +1,7 @@
 """The compiled plan of decoders on the CPU: a whole step in one call (`nextword/nn/kernels/decoder_step`).
 
-One sequence is decoded at the speed at which memory delivers the weights: in bf16 that is twice the speed of fp32, in
-8 bits four times, in 4 bits seven times, on any processor. It serves models shaped as Llama or GPT-2 are: blocks with
+One sequence is decoded at about the speed at which memory delivers the weights: in bf16 that is twice the speed of
+fp32, on any processor, and fewer bits are faster again. It serves models shaped as Llama or GPT-2 are: blocks with
 the norm before each part, attention to all before, RoPE (all scalings but the dynamic one) or learned positions, with
 or without biases, norms of heads, and a gate; their matrices in bf16, fp32, or quantised. Everything else takes the
 plain step.
