@@ -13,18 +13,8 @@ from torch import nn
 
 from nextword.core.errors import CheckpointError
 from nextword.core.files import atomic_folder, disk_errors
-from nextword.models.checkpoint import (
-    CONFIG,
-    WEIGHTS,
-    copy_others,
-    load_config,
-    load_model,
-    read_tensors,
-    save_model,
-    save_tensors,
-    write_model,
-    write_tree,
-)
+from nextword.models import checkpoint
+from nextword.models.checkpoint import CONFIG, WEIGHTS
 from nextword.models.family import QUANTISED, Storable, find
 from nextword.quant import model as whole
 from nextword.quant.linear import QuantisedLinear
@@ -41,14 +31,14 @@ def load(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") ->
 
     CheckpointError naming what is missing, left over, of another shape, or broken.
     """
-    config, quantisation = described(load_config(folder))
+    config, quantisation = described(checkpoint.load_config(folder))
     if quantisation is None:
-        return load_model(folder, dtype, device)
+        return checkpoint.load_model(folder, dtype, device)
     with torch.device("meta"):
         model = find(config.get("model_type"), str(folder / CONFIG)).build(config)
     assert isinstance(model, nn.Module)
     whole.empty(model, quantisation)
-    tensors, wanted = dict(read_tensors(folder)), model.state_dict()
+    tensors, wanted = dict(checkpoint.read_tensors(folder)), model.state_dict()
     for name in sorted(wanted.keys() ^ tensors.keys()):
         has = "lacks" if name in wanted else "has in excess"
         raise CheckpointError(f"{folder / WEIGHTS} {has} {name!r}, of what {CONFIG} promises: quantise the model again")
@@ -66,10 +56,10 @@ def load(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") ->
 def save(model: Storable, folder: Path) -> None:
     """Writes a model folder as a whole, in place of what was there; files of other kinds are kept."""
     if whole.of(model) is None:
-        save_model(model, folder)
+        checkpoint.save_model(model, folder)
         return
     with atomic_folder(folder) as fresh:
-        copy_others(folder, fresh)
+        checkpoint.copy_others(folder, fresh)
         write(model, fresh)
 
 
@@ -77,12 +67,12 @@ def write(model: Storable, folder: Path) -> None:
     """Writes config.json and weights into an existing folder, for a caller who makes the folder atomic."""
     quantisation = whole.of(model)
     if quantisation is None:
-        write_model(model, folder)
+        checkpoint.write_model(model, folder)
         return
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with disk_errors(folder):
-        save_tensors(tensors, folder / WEIGHTS)
-        write_tree(folder / CONFIG, {**model.config, QUANTISED: quantisation.tree()})
+        checkpoint.save_tensors(tensors, folder / WEIGHTS)
+        checkpoint.write_tree(folder / CONFIG, {**model.config, QUANTISED: quantisation.tree()})
 
 
 def stored_bytes(model: Storable) -> int:
