@@ -79,7 +79,7 @@ def _masks(model: LanguageModel, tokenizer: Tokenizer, text: str, top: int) -> F
     if model.kind == "encoder-decoder":
         batch = Batch(torch.tensor([[start_id(model, tokenizer), *ids[:-1]]]), source=batch)
     places = [place for place, number in enumerate(ids) if number == tokenizer.mask_id]
-    hidden_ND = model.hidden(batch.to(model.output_VD.device)).hidden_BTD[0, places]
+    hidden_ND = model.hidden(batch.to(model.embedding.like.device)).hidden_BTD[0, places]
     best = model.logits(hidden_ND).softmax(-1).topk(min(top, model.vocab_size))
     gaps = tuple(
         tuple(Filling(tokenizer.decode([number]), (number,), p) for p, number in zip(*columns, strict=True))

@@ -45,7 +45,7 @@ class PagedReader:
 
     def __init__(self, model: Transformer, settings: EngineSettings, compiled: bool = True) -> None:
         self.model = model
-        like = model.embedding.weight
+        like = model.embedding.like
         places = settings.cache_tokens or affordable(model, settings)
         blocks = Blocks(-(-places // settings.block), settings.block)
         self.cache = PagedCache(model.shapes, blocks.count, settings.block, like)
@@ -62,7 +62,7 @@ class PagedReader:
     @torch.inference_mode()
     def read(self, works: Sequence[Work]) -> Tensor:
         """Reads the work of a step; logits_NV after those texts whose next token is to be chosen."""
-        model, device = self.model, self.model.embedding.weight.device
+        model, device = self.model, self.model.embedding.like.device
         view = PagedView([work.part for work in works], self.cache.size, device, self.kernel)
         batch = Batch(torch.tensor([[number for work in works for number in work.ids]], device=device))
         x_1ND = model.embedding.read(batch.ids_BT, view.positions_BT, view.span, None)
@@ -111,7 +111,7 @@ class ApartReader:
 
 def affordable(model: Transformer, settings: EngineSettings) -> int:
     """Places that the cache gets: for all rows at their longest, if a quarter of the free memory allows."""
-    like = model.embedding.weight
+    like = model.embedding.like
     each = sum(2 * heads * width for heads, width in model.shapes) * like.element_size()
     wanted = settings.rows * (model.max_length or UNLIMITED)
     free = psutil.virtual_memory().available
