@@ -73,7 +73,9 @@ def measure() -> list[Ratio]:
         for choice in chosen:
             shape, _, kind = choice.partition(":")
             for one in [kind] if kind else KINDS:
-                rows += list(compare(shape, one, place))
+                for row in compare(shape, one, place):
+                    print(f"{row.name}: {row.ours:.4g}, {row.peer_name} {row.peer:.4g} {row.unit}", file=sys.stderr)
+                    rows.append(row)
     return rows
 
 
