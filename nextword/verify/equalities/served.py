@@ -14,6 +14,7 @@ from nextword.engine.engine import Engine
 from nextword.engine.request import Request
 from nextword.engine.scheduler import Work
 from nextword.engine.settings import EngineSettings
+from nextword.quant import model as quantised
 from nextword.verify.equality import Equality, Measured, Pair, predictions
 from nextword.verify.rows import Row
 from nextword.verify.subject import Subject, read_alone
@@ -27,7 +28,8 @@ class Watched(Engine):
 
     def __init__(self, subject: Subject, places: int) -> None:
         sizes = EngineSettings(rows=ROWS, step_tokens=STEP_TOKENS, block=BLOCK, cache_tokens=places)
-        super().__init__(subject.model, sizes)
+        few = quantised.of(subject.model) is not None  # its compiled step rounds inputs, too: see `quantised`
+        super().__init__(subject.model, sizes, "never" if few else "auto")
         self.said: dict[int, list[tuple[tuple[int, ...], Tensor]]] = {}
 
     def read(self, works: Sequence[Work]) -> Tensor:
