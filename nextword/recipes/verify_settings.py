@@ -24,7 +24,7 @@ class VerifySettings:
     "A model folder, or a Hugging Face id (needs the hub extra)."
     _: KW_ONLY
     only: tuple[str, ...] = ()
-    "The equalities to check: batched, cached, micro-batches, packed, quantised, resumed, saved, served; all if left out."
+    "Which to check: batched, cached, micro-batches, packed, quantised, resumed, saved, served; all if left out."
     text: TextSettings = field(default_factory=TextSettings)
     quiet: bool = False
     "No progress, only the result."
