@@ -19,12 +19,13 @@ from nextword.serve.errors import content, refusal_of
 
 T = TypeVar("T")
 Object = dict[str, Any]
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 def line(value: Object | str) -> bytes:
     """One event."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = value if isinstance(value, str) else ENCODER.encode(value)
     return f"data: {text}\n\n".encode("utf-8", "replace")
 
 

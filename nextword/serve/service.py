@@ -75,7 +75,6 @@ class Answer:
     def __init__(self, service: "Service", requests: Sequence[Request]) -> None:
         self.service, self.requests = service, requests
         self.asked = service.loop.time()
-        self.deadline = self.asked + service.limits.seconds
         self.latest: dict[int, float] = {}  # when each row got its last token
         self.came: asyncio.Queue[tuple[int, Step | NextwordError]] = asyncio.Queue()
         self.going = set(range(len(requests)))
@@ -83,14 +82,7 @@ class Answer:
     async def __aiter__(self) -> AsyncIterator[Step]:
         """The steps; Refusal 504 when the time is over."""
         while self.going:
-            try:
-                async with asyncio.timeout_at(self.deadline):
-                    row, found = await self.came.get()
-            except TimeoutError:
-                limit = self.service.limits.seconds
-                raise Refusal(
-                    504, f"the request has taken {limit:g} seconds, the most it may", code="timeout"
-                ) from None
+            row, found = await self.came.get()
             if isinstance(found, NextwordError):
                 raise found
             if found.stop is not None:
@@ -105,9 +97,13 @@ class Answer:
         return found
 
     def __enter__(self) -> Self:
+        limit = self.service.limits.seconds
+        late = Refusal(504, f"the request has taken {limit:g} seconds, the most it may", code="timeout")
+        self.clock = self.service.loop.call_at(self.asked + limit, self.came.put_nowait, (0, late))
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.clock.cancel()
         self.service.leave(self)
 
 
