@@ -41,6 +41,10 @@ CLIENTS, SHARED, OWN, TOKENS = 32, 256, 64, 32
 VOCABULARY, KNOWN = 32_000, 8192  # tokens of the model; those of them that the tokenizer has
 ONE_BY_ONE = 4  # prompts that transformers' generate is timed on
 ROUNDS = 2
+HEAD = (
+    "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+)
 PEERS = ("generate", "generate_batch", "http", "llama.cpp")
 STARTING = 120  # seconds a server may need to start
 
@@ -207,10 +211,7 @@ async def streams(url: str, sent: list[dict[str, Any]]) -> None:
     async def read(body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()
         reader, writer = await asyncio.open_connection(host, int(port))
-        head = (
-            f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(content)}"
-        )
-        writer.write(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + content)
+        writer.write(HEAD.format(len(content)).encode() + content)
         answer = await reader.read()
         assert b"data: [DONE]" in answer, answer[-500:]
         writer.close()
