@@ -2,7 +2,7 @@
 
 A name is a file or folder if there is one; otherwise `owner/name` is looked up on the hub, which needs the `hub` extra
 and is the only thing here that uses the network. Only safetensors, JSON and vocabulary files are fetched (of folders
-within, the config alone: sentence-transformers' pooling), never code.
+within, those alone whose names begin with a digit: sentence-transformers' steps), never code.
 """
 
 import re
@@ -24,6 +24,7 @@ from nextword.tokenizers.base import Tokenizer
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SLOW_ON_CPU = {torch.float16, torch.bfloat16}
+NESTED = ["[!0-9]*/*"]  # what is not fetched
 PIPELINE = "model_index.json"  # of an image generator, whose text encoders have their tokenizers beside them
 TEXT_ENCODER, TOKENIZER = "text_encoder", "tokenizer"  # text_encoder_2 goes with tokenizer_2
 GENERATION = "generation_config.json"
@@ -109,7 +110,7 @@ def fetch(hub_id: str, *, weights: bool = True) -> Path:
         raise missing_extra("huggingface_hub", "hub") from None
     wanted = ["*.safetensors", "*.json", *VOCABULARIES] if weights else [CONFIG]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*.safetensors", "*/[!c]*"]))
+        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=NESTED))
     except (OSError, ValueError) as error:  # not found, no access, no network
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(

@@ -1,9 +1,9 @@
 """Folders of sentence-transformers: how a model's vectors of tokens become one vector of a text.
 
-`modules.json` lists the steps: the transformer, the pooling (whose config says which), and perhaps the scaling to
-length 1. `sentence_bert_config.json` says how many tokens of a text are read; what is longer is cut off, as was done in
-training. `config_sentence_transformers.json` may have prompts, by name, that stand before texts of a kind: "Instruct:
-Given a question, find passages that answer it\nQuery:" (Su et al., "One Embedder, Any Task", 2023).
+`modules.json` lists the steps: the transformer, the pooling (whose config says which), perhaps dense layers f(W v + b),
+and perhaps the scaling to length 1. `sentence_bert_config.json` says how many tokens of a text are read; what is longer
+is cut off, as was done in training. `config_sentence_transformers.json` may have prompts, by name, that stand before
+texts of a kind: "Instruct: Given a question, find passages that answer it" (Su et al., "One Embedder, Any Task", 2023).
 (Reimers & Gurevych, "Sentence-BERT", 2019.)
 """
 
@@ -12,12 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+from torch.nn.functional import linear
+
 from nextword.core.errors import CheckpointError
 from nextword.core.files import read_json, write_atomic
+from nextword.models.checkpoint import WEIGHTS, read_tensors
+from nextword.nn.feedforward import ACTIVATIONS
 
 MODULES, SETTINGS, PROMPTS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
 CONFIG = "config.json"
 MODE = "pooling_mode_"
+VECTORS = "sentence_embedding"  # what dense layers read, but for models of another kind
+# the last part of what PyTorch calls an activation -> our name
+ACTIVATION_NAMES = {"Identity": None, "Tanh": "tanh", "ReLU": "relu", "GELU": "gelu", "Sigmoid": "sigmoid"}
 # keys of the pooling's config, in the order in which several are put behind one another -> our names
 POOLINGS = {
     "pooling_mode_cls_token": "cls",
@@ -30,41 +38,57 @@ POOLINGS = {
 
 
 @dataclass(frozen=True)
+class Dense:
+    """f(W v + b): weight_OD, bias_O (None: none), and f, a key of ACTIVATIONS (None: f(x) = x)."""
+
+    weight_OD: Tensor
+    bias_O: Tensor | None
+    activation: str | None
+
+    def __call__(self, vectors_ND: Tensor) -> Tensor:
+        """(N, D) -> (N, O), fp32."""
+        bias_O = None if self.bias_O is None else self.bias_O.to(vectors_ND.device)
+        found_NO = linear(vectors_ND, self.weight_OD.to(vectors_ND.device), bias_O)
+        return found_NO if self.activation is None else ACTIVATIONS[self.activation].function(found_NO)
+
+
+@dataclass(frozen=True)
 class Sentence:
     """poolings: one behind another. normalise: to length 1. max_length: tokens read. lower: in small letters.
 
     prompts: what stands before a text, by name; prompt: the one that is used where none is asked for. with_prompt:
-    whether the vectors of a prompt's tokens are pooled along. files: what the folder says, by path within it, so that
-    it can be written again.
+    whether the vectors of a prompt's tokens are pooled along. dense: layers behind the pooling. files: what the folder
+    says, by path within it, so that it can be written again.
     """
 
     poolings: tuple[str, ...]
     normalise: bool
     max_length: int | None
     lower: bool
-    files: Mapping[str, str]
+    files: Mapping[str, str | bytes]
     prompts: Mapping[str, str] = field(default_factory=dict)
     prompt: str | None = None
     with_prompt: bool = True
+    dense: tuple[Dense, ...] = ()
 
 
 def read_sentence(folder: Path) -> Sentence | None:
     """What a folder says of vectors for texts; None where it says nothing, CheckpointError for what is not known."""
     if not (folder / MODULES).is_file():
         return None
-    files = {MODULES: (folder / MODULES).read_text()}
+    files: dict[str, str | bytes] = {MODULES: (folder / MODULES).read_text()}
     modules = read_json(folder / MODULES, CheckpointError)
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise CheckpointError(f"{folder / MODULES} must hold a list of modules; get it again")
     kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
-    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    layers = kinds.count("Dense")
+    known = ["Transformer", "Pooling", *["Dense"] * layers]
+    if kinds not in (known, [*known, "Normalize"]):
         raise CheckpointError(
-            f"{folder / MODULES} asks for {', '.join(kinds) or 'nothing'}; nextword knows Transformer, Pooling and "
-            "perhaps Normalize: remove it to use the model without"
+            f"{folder / MODULES} asks for {', '.join(kinds) or 'nothing'}; nextword knows Transformer, Pooling, and "
+            "perhaps Dense and Normalize, in this order: remove it to use the model without"
         )
-    path = str(modules[1].get("path", ""))
-    if path in {"", ".."} or Path(path).name != path:
-        raise CheckpointError(f"{folder / MODULES}: the pooling's path must be a folder in it, received {path!r}")
+    path, *paths = (_place(folder, module) for module in modules[1 : 2 + layers])
     pooling = _table(folder, f"{path}/{CONFIG}", files)
     settings = _table(folder, SETTINGS, files)
     limit = settings.get("max_seq_length")
@@ -80,24 +104,51 @@ def read_sentence(folder: Path) -> Sentence | None:
         )
     return Sentence(
         _poolings(pooling, folder / path),
-        len(kinds) > 2,  # noqa: PLR2004
+        kinds != known,
         limit,
         settings.get("do_lower_case") is True,
         files,
         prompts,
         prompt,
         pooling.get("include_prompt") is not False,
+        tuple(_dense(folder, path, files) for path in paths),
     )
 
 
 def write_sentence(folder: Path, sentence: Sentence) -> None:
     """Writes the files again as they were."""
-    for path, text in sentence.files.items():
+    for path, content in sentence.files.items():
         (folder / path).parent.mkdir(exist_ok=True)
-        write_atomic(folder / path, text)
+        write_atomic(folder / path, content)
 
 
-def _table(folder: Path, path: str, files: dict[str, str]) -> dict[str, Any]:
+def _place(folder: Path, module: Mapping[str, Any]) -> str:
+    path = str(module.get("path", ""))
+    if path in {"", ".."} or Path(path).name != path:
+        raise CheckpointError(f"{folder / MODULES}: a module's path must be a folder in it, received {path!r}")
+    return path
+
+
+def _dense(folder: Path, path: str, files: dict[str, str | bytes]) -> Dense:
+    config = _table(folder, f"{path}/{CONFIG}", files)
+    activation = str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
+    reads = config.get("module_input_name", VECTORS)
+    if activation not in ACTIVATION_NAMES or reads != VECTORS:
+        raise CheckpointError(
+            f"{folder / path / CONFIG}: a dense layer on {reads!r} with {activation} is not known; known are layers on "
+            f"{VECTORS!r} with {', '.join(ACTIVATION_NAMES)}"
+        )
+    found = dict(read_tensors(folder / path))
+    shape = tuple(config.get(key) for key in ("out_features", "in_features"))
+    wanted = {"linear.weight", "linear.bias"} if config.get("bias", True) else {"linear.weight"}
+    if set(found) != wanted or tuple(found["linear.weight"].shape) != shape:
+        raise CheckpointError(f"{folder / path}: the weights are not those of the layer that {CONFIG} describes")
+    files[f"{path}/{WEIGHTS}"] = (folder / path / WEIGHTS).read_bytes()
+    bias = found.get("linear.bias")
+    return Dense(found["linear.weight"].float(), None if bias is None else bias.float(), ACTIVATION_NAMES[activation])
+
+
+def _table(folder: Path, path: str, files: dict[str, str | bytes]) -> dict[str, Any]:
     if not (folder / path).is_file():
         return {}
     tree = read_json(folder / path, CheckpointError)

@@ -66,6 +66,8 @@ def embed(
         seen = batch if not passed else without_first(batch, passed)
         vectors.append(torch.cat([pool(hidden_BTD, seen) for pool in pools], -1))
     vectors_ND = torch.cat(vectors).clone()
+    for layer in () if sentence is None else sentence.dense:
+        vectors_ND = layer(vectors_ND)
     to_one = (sentence is not None and sentence.normalise) if normalise is None else normalise
     return torch.nn.functional.normalize(vectors_ND, dim=-1) if to_one else vectors_ND
 

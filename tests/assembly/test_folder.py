@@ -67,7 +67,16 @@ def test_computes_in_what_the_processor_is_fast_in(
     assert next(assembly.load(folder, torch.float16).model.parameters()).dtype == torch.float16
 
 
-NESTED = ["*/*.safetensors", "*/[!c]*"]  # of what lies in folders only config.json (how vectors are pooled)
+NESTED = ["[!0-9]*/*"]  # of what lies in folders only the numbered steps of sentence-transformers
+
+
+def test_what_is_fetched_of_folders_within() -> None:
+    kept = ["1_Pooling/config.json", "2_Dense/model.safetensors", "model.safetensors"]
+    passed = ["onnx/model.safetensors", "original/config.json", "1_Pooling/code.py", "2_Dense/pytorch_model.bin"]
+    wanted = ["*.safetensors", "*.json"]
+    assert assembly.NESTED == NESTED
+    found = huggingface_hub.utils.filter_repo_objects(kept + passed, allow_patterns=wanted, ignore_patterns=NESTED)
+    assert list(found) == kept
 
 
 def test_a_hub_id_is_fetched_without_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
 """A folder of sentence-transformers gives the vectors that its steps give, worked out by hand with transformers."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers.processors import TemplateProcessing
 
 import nextword as nw
@@ -85,6 +87,9 @@ def test_steps_that_are_not_known_are_refused(body: Any) -> None:
     place, _ = body
     steps(place, ["mean"], True, "sentence_transformers.models.Dense")
     with pytest.raises(CheckpointError, match="asks for Transformer, Pooling, Normalize, Dense; nextword knows"):
+        nw.load(place)
+    steps(place, ["mean"], False, "sentence_transformers.models.CNN")
+    with pytest.raises(CheckpointError, match="asks for Transformer, Pooling, CNN; nextword knows"):
         nw.load(place)
     steps(place, [], True)
     with pytest.raises(CheckpointError, match="asks for no pooling"):
@@ -175,3 +180,45 @@ def test_prompts_that_are_not_there_are_refused(decoder: tuple[Path, Any]) -> No
     prompts(place, {"query": 3})
     with pytest.raises(CheckpointError, match="prompts must be texts by name"):
         nw.load(place)
+
+
+def dense(place: Path, name: str, width: int, activation: str, bias: bool) -> torch.nn.Linear:
+    """A dense layer as sentence-transformers saves it."""
+    layer = torch.nn.Linear(12, width, bias=bias)
+    (place / name).mkdir(exist_ok=True)
+    tree = {"in_features": 12, "out_features": width, "bias": bias}
+    tree |= {"activation_function": f"torch.nn.modules.activation.{activation}"}
+    (place / name / "config.json").write_text(json.dumps(tree))
+    save_file({f"linear.{key}": x for key, x in layer.state_dict().items()}, place / name / "model.safetensors")
+    return layer
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("activation", "bias"), [("Tanh", True), ("Identity", False)])
+def test_dense_layers_behind_the_pooling(body: Any, tmp_path: Path, activation: str, bias: bool) -> None:
+    """As LaBSE (tanh) and the sentence encoders made of T5 (a matrix alone); then scaled to length 1."""
+    place = tmp_path / "dense"
+    shutil.copytree(body[0], place)
+    steps(place, ["cls"], False)
+    plain = nw.load(place).embed(TEXTS)
+    modules = json.loads((place / "modules.json").read_text())
+    for path, kind in (("2_Dense", "Dense"), ("3_Normalize", "Normalize")):
+        modules.append({"idx": len(modules), "path": path, "type": f"sentence_transformers.models.{kind}"})
+    (place / "modules.json").write_text(json.dumps(modules))
+    layer = dense(place, "2_Dense", 7, activation, bias)
+    wanted = layer(plain).tanh() if activation == "Tanh" else layer(plain)
+    wanted = wanted / wanted.norm(dim=1, keepdim=True)
+    lm = nw.load(place)
+    torch.testing.assert_close(lm.embed(TEXTS), wanted, rtol=1e-4, atol=1e-5)
+    lm.save(tmp_path / "again")
+    assert torch.equal(nw.load(tmp_path / "again").embed(TEXTS), lm.embed(TEXTS))
+    for change, said in (
+        ({"activation_function": "x.Mish"}, "with Mish is not known"),
+        ({"out_features": 8}, "not those"),
+    ):
+        file = place / "2_Dense" / "config.json"
+        kept = file.read_text()
+        file.write_text(json.dumps(json.loads(kept) | change))
+        with pytest.raises(CheckpointError, match=said):
+            nw.load(place)
+        file.write_text(kept)
