@@ -93,7 +93,8 @@ def lloyd(x_ND: Tensor, centres_KD: Tensor, most: int) -> Clusters:
 def assigned(x_ND: Tensor, centres_KD: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest centre of each vector, and the squared distance to it."""
     rows = max(1, CHUNK // len(centres_KD))
-    found = [squared(part, centres_KD).min(-1) for part in x_ND.split(rows)]
+    parts = [x_ND[start : start + rows] for start in range(0, len(x_ND), rows)]
+    found = [squared(part, centres_KD).min(-1) for part in parts]
     return torch.cat([one.indices for one in found]), torch.cat([one.values for one in found])
 
 
@@ -130,4 +131,5 @@ def plane(x_ND: Tensor) -> Tensor:
     x_ND = x_ND.double() - x_ND.double().mean(0)
     axes_D2 = torch.linalg.eigh(x_ND.T @ x_ND).eigenvectors[:, -2:].flip(-1)
     largest_12 = axes_D2.abs().argmax(0, keepdim=True)
-    return x_ND @ (axes_D2 * axes_D2.gather(0, largest_12).sign())
+    found: Tensor = x_ND @ (axes_D2 * axes_D2.gather(0, largest_12).sign())
+    return found
