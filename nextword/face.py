@@ -7,10 +7,9 @@
 """
 
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,17 +18,19 @@ from torch import Tensor
 
 from nextword.assembly import folder
 from nextword.assembly.sentence import Sentence, write_sentence
-from nextword.core.errors import SettingsError, nearest
+from nextword.core.errors import SettingsError
 from nextword.core.records import Document
 from nextword.core.settings import build, in_range
 from nextword.decode.settings import SamplingSettings
+from nextword.decode.settings_by_name import by_name
 from nextword.decode.strategy import Tools
 from nextword.decode.strategy_settings import StrategySettings
 from nextword.engine import tasks, vectors
+from nextword.engine.draft import check_asked, check_vocabulary, with_draft
 from nextword.engine.fill import Filled, fill
-from nextword.engine.generate import NO_TOOLS, generate, stream
-from nextword.engine.request import Generation, Request, ask
-from nextword.engine.step import Compiled, PlainSteps, Stepper, stepper
+from nextword.engine.generate import NO_TOOLS, generate, needs_plain, steps_for, stream
+from nextword.engine.request import Generation, Request, ask_all
+from nextword.engine.step import Compiled, PlainSteps, Stepper
 from nextword.evals import perplexity
 from nextword.evals.scored import ScoredToken, scored
 from nextword.evals.settings import EvaluateSection
@@ -71,21 +72,35 @@ class LM:
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # a string is a sequence of strings, too, and comes first
-        self, prompt: str, *, compiled: Compiled = ..., tools: Tools = ..., **settings: Any
+        self, prompt: str, *, draft: "LM | None" = ..., tools: Tools = ..., compiled: Compiled = ..., **settings: Any
     ) -> str: ...
     @overload
     def generate(
-        self, prompt: Sequence[str], *, compiled: Compiled = ..., tools: Tools = ..., **settings: Any
+        self,
+        prompt: Sequence[str],
+        *,
+        draft: "LM | None" = ...,
+        tools: Tools = ...,
+        compiled: Compiled = ...,
+        **settings: Any,
     ) -> list[str]: ...
 
     def generate(
-        self, prompt: str | Sequence[str], *, compiled: Compiled = "auto", tools: Tools = NO_TOOLS, **settings: Any
+        self,
+        prompt: str | Sequence[str],
+        *,
+        draft: "LM | None" = None,
+        tools: Tools = NO_TOOLS,
+        compiled: Compiled = "auto",
+        **settings: Any,
     ) -> str | list[str]:
         """The text that follows the prompt; a list of texts for a list of prompts, which are continued together.
 
-        An encoder-decoder reads the prompt as its source and writes a text about it. settings: those of
-        `SamplingSettings` and `StrategySettings` by name, such as max_tokens, temperature, top_k, top_p, seed, stop,
-        strategy and beams; one that is unknown, or would have no effect, is an error.
+        An encoder-decoder reads the prompt as its source and writes a text about it; an encoder fills max_tokens masks
+        behind it. settings: those of `SamplingSettings` and `StrategySettings` by name, such as max_tokens,
+        temperature, top_k, top_p, seed, stop, strategy and beams; one that is unknown, or would have no effect, is an
+        error. draft: a small model of the same vocabulary, for strategy="speculative". tools: a judge of texts
+        (`score`), a list that gets what was considered (`trace`).
 
         The same seed gives a prompt the same text, alone or in a list (where a prompt is repeated, its second text is
         that of seed + 1, and so on).
@@ -96,8 +111,8 @@ class LM:
         >>> lm.generate("The", max_tokens=5, strategy="beam", beams=4)   # doctest: +SKIP
         ' town was founded by'
         """
-        sampling, strategy = _settings(settings)
-        found = self.continuations(_several(prompt), sampling, compiled, strategy, tools)
+        sampling, strategy = by_name(settings)
+        found = self.continuations(_several(prompt), sampling, compiled, strategy, draft, tools)
         return found[0].text if isinstance(prompt, str) else [result.text for result in found]
 
     def continuations(
@@ -106,14 +121,23 @@ class LM:
         settings: SamplingSettings,
         compiled: Compiled = "auto",
         strategy: StrategySettings = SAMPLE,
+        draft: "LM | None" = None,
         tools: Tools = NO_TOOLS,
     ) -> list[Generation]:
         """What `generate` gives, with tokens, log-probabilities, stop reason, seed, speed and, of beams, the n best."""
-        requests = _requests(self.model, self.tokenizer, prompts, settings, strategy)
-        return generate(self.model, requests, self._steps(requests, compiled), tools)
+        requests = ask_all(self.model, self.tokenizer, prompts, settings, strategy)
+        return generate(
+            self.model, requests, self._steps(requests, compiled), self._tools(requests, draft, tools, compiled)
+        )
 
     def stream(
-        self, prompt: str, *, compiled: Compiled = "auto", tools: Tools = NO_TOOLS, **settings: Any
+        self,
+        prompt: str,
+        *,
+        draft: "LM | None" = None,
+        tools: Tools = NO_TOOLS,
+        compiled: Compiled = "auto",
+        **settings: Any,
     ) -> Iterator[str]:
         """The same text in pieces, as it is made; joined they are what `generate` gives. No character is ever split.
 
@@ -122,7 +146,8 @@ class LM:
         >>> for piece in lm.stream("The"):                               # doctest: +SKIP
         ...     print(piece, end="", flush=True)
         """
-        requests = _requests(self.model, self.tokenizer, [prompt], *_settings(settings))
+        requests = ask_all(self.model, self.tokenizer, [prompt], *by_name(settings))
+        tools = self._tools(requests, draft, tools, compiled)
         with closing(stream(self.model, requests, [], self._steps(requests, compiled), tools)) as steps:
             for step in steps:
                 if step.text:
@@ -284,13 +309,22 @@ class LM:
         """How to step the model; a compiled plan is kept as long as the weights are what they were."""
         weights = self.model.parameters() if isinstance(self.model, torch.nn.Module) else ()
         stamp = [(weight.data_ptr(), weight._version) for weight in weights]
-        if compiled != "never" and self._plan is not None and self._plan[1] == stamp:
+        kept = compiled != "never" and self._plan is not None and self._plan[1] == stamp
+        if kept and needs_plain(self.model, requests) is None:
             return self._plan[0]
-        tokens = sum(request.limit(self.model.max_length) for request in requests)
-        steps = stepper(self.model, tokens, compiled)
+        steps = steps_for(self.model, requests, compiled)
         if not isinstance(steps, PlainSteps):
             self._plan = steps, stamp
         return steps
+
+    def _tools(self, requests: Sequence[Request], draft: "LM | None", tools: Tools, compiled: Compiled) -> Tools:
+        """The tools with the draft; SettingsError where it does not share the vocabulary, or no request goes by it."""
+        if draft is None:
+            return tools
+        check_asked(requests)
+        check_vocabulary(self.tokenizer, draft.tokenizer)
+        tokens = sum(request.limit(self.model.max_length) for request in requests)
+        return with_draft(tools, self.model, draft.model, tokens, compiled)
 
 
 def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> LM:
@@ -328,35 +362,3 @@ def pretrain(
 
 def _several(texts: str | Sequence[str]) -> tuple[str, ...]:
     return (texts,) if isinstance(texts, str) else tuple(texts)
-
-
-def _settings(given: Mapping[str, Any]) -> tuple[SamplingSettings, StrategySettings]:
-    """Settings by name, parted into how a token is drawn and how texts are searched for."""
-    of_strategy = {field.name for field in fields(StrategySettings)}
-    unknown = given.keys() - of_strategy - {field.name for field in fields(SamplingSettings)}
-    if unknown:
-        known = of_strategy | {field.name for field in fields(SamplingSettings)}
-        raise SettingsError(f"unknown setting {min(unknown)!r}{nearest(min(unknown), known)}")
-    sampling = {name: value for name, value in given.items() if name not in of_strategy}
-    if "stop" in sampling:
-        sampling["stop"] = _several(sampling["stop"])
-    strategy = {name: value for name, value in given.items() if name in of_strategy}
-    return build(SamplingSettings, sampling), build(StrategySettings, strategy)
-
-
-def _requests(
-    model: Storable,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    settings: SamplingSettings,
-    strategy: StrategySettings,
-) -> list[Request]:
-    """A request for each prompt; one that is repeated counts up from the seed, so that its texts differ."""
-    before: Counter[str] = Counter()
-    rows = []
-    for prompt in prompts:
-        seed = None if settings.seed is None else settings.seed + before[prompt]
-        before[prompt] += 1
-        request = ask(model, tokenizer, prompt, replace(settings, seed=seed))
-        rows.append(replace(request, strategy=strategy))
-    return rows

@@ -54,10 +54,29 @@ class Hypothesis:
     logprobs: tuple[float, ...]
     reason: str
 
+    @classmethod
+    def of(cls, steps: Sequence[Step], score: float) -> "Hypothesis":
+        """A text from its steps, of which the last ends it."""
+        said = [step for step in steps if step.stop != "eos"]
+        ids, logprobs = tuple(step.token for step in said), tuple(step.logprob for step in said)
+        return cls(ids, "".join(step.text for step in steps), score, logprobs, steps[-1].stop or "length")
+
+
+@dataclass(frozen=True)
+class Blank:
+    """How an encoder is asked to write: the mask, what stands behind all masks, and tokens that it must not write."""
+
+    mask_id: int
+    after: tuple[int, ...]
+    never: tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Asked:
-    """What a row is to do: `index` numbers the requests, `limit` is the most tokens that it may generate."""
+    """What a row is to do: `index` numbers the requests, `limit` is the most tokens that it may generate.
+
+    source: what an encoder-decoder reads. blank: how an encoder is to write.
+    """
 
     index: int
     prompt: tuple[int, ...]
@@ -68,6 +87,8 @@ class Asked:
     seed: int
     vocab_size: int
     tokenizer: Decoding | None = None
+    source: tuple[int, ...] | None = None
+    blank: Blank | None = None
 
 
 class Row:

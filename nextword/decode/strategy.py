@@ -15,6 +15,8 @@ A strategy is a file in `nextword/decode/strategies`, found by its name, with
     KINDS      the kinds of models that it is for
     HONOURS    the settings of `StrategySettings` that it goes by
     DRAWS      whether it draws at random: where it does not, temperature, top-k and seed are refused
+    width(settings)    the rows of the model that a request takes
+    HIDDEN             whether it looks at hidden vectors
     start(rows, tools) -> Search
 
 The engine (`nextword/engine/generate.py`) runs it over any model.
@@ -81,14 +83,29 @@ class Search(Protocol):
 
 
 class Reads(Protocol):
-    """A model that reads rows on, as choices say (`engine/reader.py`): how a strategy asks a second one, its draft."""
+    """A model that reads rows on, as choices say (`engine/reader.py`): how a strategy asks a second one, its draft.
 
-    def begin(self, prompts: Sequence[Sequence[int]], length: int) -> Reading:
+    room: the most tokens that it can read, None without a limit.
+    """
+
+    room: int | None
+
+    def begin(
+        self, prompts: Sequence[Sequence[int]], length: int, sources: Sequence[Sequence[int]] | None = None
+    ) -> Reading:
         """Reads prompts into a fresh state with room for `length` tokens a row."""
         ...
 
     def follow(self, choices: Sequence[Choice]) -> Reading:
         """Reads on."""
+        ...
+
+    def mark(self) -> None:
+        """Remembers the rows as they are now."""
+        ...
+
+    def go_back(self) -> None:
+        """The rows are again as they were at the mark."""
         ...
 
 
@@ -121,6 +138,16 @@ def honours(name: str) -> frozenset[str]:
 def kinds(name: str) -> frozenset[str]:
     """The kinds of models that the strategy called `name` is for."""
     return cast(frozenset[str], part(STRATEGIES, name, "KINDS"))
+
+
+def sees_hidden(name: str) -> bool:
+    """Whether the strategy called `name` looks at hidden vectors."""
+    return cast(bool, part(STRATEGIES, name, "HIDDEN"))
+
+
+def width(name: str, settings: StrategySettings) -> int:
+    """The rows of the model that a request with these settings takes."""
+    return cast(Callable[[StrategySettings], int], part(STRATEGIES, name, "width"))(settings)
 
 
 def name_of(settings: StrategySettings, kind: str) -> str:

@@ -32,7 +32,7 @@ class StrategySettings:
     candidates: int | None = None
     "contrastive: tokens that are looked at each time (4); best-of: texts that are drawn (8)."
     guesses: int | None = None
-    "speculative, lookup: the most tokens that are guessed at once (8); fewer where they are often wrong."
+    "speculative, lookup: the most tokens that are guessed at once (16); fewer where they are often wrong."
     ngram: int | None = None
     "lookup: the longest run of last tokens that is looked for in what was read (3)."
     iterations: int | None = None

@@ -11,25 +11,27 @@ from typing import cast
 
 import torch
 
+from nextword.core.errors import SettingsError
 from nextword.core.registry import part
 from nextword.decode.row import Row, Step
-from nextword.decode.strategy import STRATEGIES, Start, Tools, name_of
+from nextword.decode.strategy import STRATEGIES, Start, Tools, name_of, sees_hidden, width
+from nextword.engine import masked
 from nextword.engine.reader import Reader
 from nextword.engine.request import Generation, Request
 from nextword.engine.step import Compiled, Stepper, check_ids, stepper
 from nextword.models.base import LanguageModel
 
-BATCH_ROWS = 32  # prompts that are continued together
+BATCH_ROWS = 32  # rows that are continued together
 NO_TOOLS = Tools()
+MASKED = "mask-predict"  # the strategy of encoders
 
 
-def _run(
-    steps: Stepper, strategy: str, rows: Sequence[Row], sources: Sequence[Sequence[int]], tools: Tools
-) -> Iterator[Step]:
+def _run(steps: Stepper, strategy: str, rows: Sequence[Row], tools: Tools) -> Iterator[Step]:
     """The loop itself: steps of all rows until the last has ended."""
     search = cast(Start, part(STRATEGIES, strategy, "start"))(rows, tools)
-    reader = Reader(steps)
+    reader = Reader(steps, sees_hidden(strategy))
     length = max(len(row.ids) + row.left for row in rows)
+    sources = [row.asked.source for row in rows if row.asked.source is not None]
     reading = reader.begin([row.asked.prompt for row in rows], length, sources or None)
     while True:
         with torch.inference_mode():
@@ -79,15 +81,49 @@ def stream(
     rows = [request.row(index, model) for index, request in enumerate(requests)]
     results += [Generation(row.asked.prompt, row.asked.seed) for row in rows]
     if isinstance(steps, str):
-        steps = stepper(model, sum(row.left for row in rows), steps)
-    for strategy, several in groupby(rows, lambda row: name_of(row.strategy, model.kind)):
-        alike = list(several)
-        for start in range(0, len(alike), BATCH_ROWS):
-            together = alike[start : start + BATCH_ROWS]
-            read = sources[together[0].index : together[-1].index + 1]
-            yield from _record(_run(steps, strategy, together, read, tools), results, began)
+        steps = steps_for(model, requests, steps)
+    for strategy, alike in groupby(rows, lambda row: name_of(row.strategy, model.kind)):
+        for together in batches(strategy, list(alike)):
+            said = masked.run(model, together) if strategy == MASKED else _run(steps, strategy, together, tools)
+            yield from _record(said, results, began)
             for row in together:
-                results[row.index].best = row.best
+                result = results[row.index]
+                result.best = row.best
+                if row.best or strategy == MASKED:  # all at once
+                    result.tokens_per_second = len(result.ids) / result.seconds_to_first
+
+
+def steps_for(model: LanguageModel, requests: Sequence[Request], compiled: Compiled) -> Stepper:
+    """How to step the model for these requests; SettingsError where `always` cannot be kept."""
+    plain = needs_plain(model, requests)
+    if plain and compiled == "always":
+        raise SettingsError(f"strategy {plain} needs more of the model than compiled steps give: use compiled = auto")
+    tokens = sum(
+        request.limit(model.max_length) * width(name_of(request.strategy, model.kind), request.strategy)
+        for request in requests
+    )
+    return stepper(model, tokens, "never" if plain else compiled)
+
+
+def needs_plain(model: LanguageModel, requests: Sequence[Request]) -> str | None:
+    """The strategy of a request that needs more of the model than a compiled plan gives, if there is one."""
+    names = (name_of(request.strategy, model.kind) for request in requests)
+    return next((name for name in names if name == MASKED or sees_hidden(name)), None)
+
+
+def batches(strategy: str, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows that are continued together: as many as fit into BATCH_ROWS with all the rows that each needs."""
+    together: list[Row] = []
+    filled = 0
+    for row in rows:
+        needed = width(strategy, row.strategy)
+        if together and filled + needed > BATCH_ROWS:
+            yield together
+            together, filled = [], 0
+        together.append(row)
+        filled += needed
+    if together:
+        yield together
 
 
 def generate(

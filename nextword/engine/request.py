@@ -1,10 +1,12 @@
 """What is asked of the engine, and what comes back."""
 
 import secrets
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from nextword.core.errors import SettingsError
-from nextword.decode.row import Asked, Decoding, Hypothesis, Row, Top
+from nextword.decode.row import Asked, Blank, Decoding, Hypothesis, Row, Top
 from nextword.decode.settings import DEFAULT_TOKENS, SamplingSettings
 from nextword.decode.strategy import check
 from nextword.decode.strategy_settings import StrategySettings
@@ -21,6 +23,7 @@ class Request:
     ids: the prompt, at least one token. eos_ids: tokens that end a text. tokenizer: turns the new tokens into text;
     without one the result has tokens only, and stop texts cannot be seen. source: what an encoder-decoder reads; the
     prompt is then the beginning of what it writes. strategy: how tokens are searched for; sampling if nothing is said.
+    blank: how an encoder is asked to write.
     """
 
     ids: tuple[int, ...]
@@ -29,6 +32,7 @@ class Request:
     tokenizer: Decoding | None = None
     source: tuple[int, ...] | None = None
     strategy: StrategySettings = field(default_factory=StrategySettings)
+    blank: Blank | None = None
 
     def __post_init__(self) -> None:
         if not self.ids:
@@ -50,21 +54,40 @@ class Request:
     def about(
         cls, model: LanguageModel, tokenizer: Tokenizer, source: tuple[int, ...], settings: SamplingSettings
     ) -> "Request":
-        """What an encoder-decoder is to write about the ids of a source, which gets the end token that sources have.
+        """What an encoder-decoder is to write about the ids of a source, which gets what sources begin and end with.
 
         The text begins with the token that the config forces to be the first (BART's summaries, mBART's languages).
         """
         ends = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
         forced = model.config.get("forced_bos_token_id")
         begin = (start_id(model, tokenizer), *(() if forced is None else (int(forced),)))
-        return cls(begin, settings, frozenset(ends), tokenizer, source + ends)
+        framed = tuple(tokenizer.framed(source)) if tokenizer.ends else source + ends
+        return cls(begin, settings, frozenset(ends), tokenizer, framed)
+
+    @classmethod
+    def masked(cls, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> "Request":
+        """A prompt that an encoder is to go on with, by filling masks behind it."""
+        if tokenizer.mask_id is None:
+            raise SettingsError(
+                "this tokenizer has no mask token, so the model was not made to fill masks: train one with "
+                "`nextword tokenizer train --for bert`"
+            )
+        if settings.max_tokens is None:
+            raise SettingsError(
+                "an encoder writes as many tokens as there are masks, so it must be told how many: set max_tokens (or "
+                "write the masks yourself and use fill)"
+            )
+        begin = () if tokenizer.cls_id is None else (tokenizer.cls_id,)
+        after = () if tokenizer.sep_id is None else (tokenizer.sep_id,)
+        blank = Blank(tokenizer.mask_id, after, tuple(tokenizer.specials))
+        return cls((*begin, *tokenizer.encode(prompt)), settings, frozenset(), tokenizer, blank=blank)
 
     def limit(self, max_length: int | None) -> int:
         """How many tokens may be generated; SettingsError when prompt and max_tokens exceed the model's max_length."""
         wanted = self.settings.max_tokens
         if max_length is None:
             return wanted or DEFAULT_TOKENS
-        room = max_length - len(self.ids)
+        room = max_length - len(self.ids) - (len(self.blank.after) if self.blank else 0)
         if room < 1:
             raise SettingsError(
                 f"the prompt has {len(self.ids)} tokens, the model reads at most {max_length}: "
@@ -86,26 +109,45 @@ class Request:
         if (model.kind == "encoder-decoder") != (self.source is not None):
             given = "with" if self.source else "without"
             raise SettingsError(f"a request {given} a source does not fit this {model.kind}")
+        if (model.kind == "encoder") != (self.blank is not None):
+            raise SettingsError(
+                "only an encoder is asked to fill a blank: `nextword.engine.request.ask` asks each kind"
+            )
         check(self.strategy, self.settings, model.kind)
         limit, seed = self.limit(model.max_length), self.seed()
-        rest = limit, seed, model.vocab_size, self.tokenizer
+        rest = limit, seed, model.vocab_size, self.tokenizer, self.source, self.blank
         return Row(Asked(index, self.ids, self.settings, self.strategy, self.eos_ids, *rest))
 
 
 def ask(model: LanguageModel, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> Request:
-    """A prompt in words as the model takes it: a decoder continues it, an encoder-decoder reads it as its source.
+    """A prompt in words as the model takes it.
 
-    SettingsError for an encoder, which can do neither.
+    A decoder continues it, an encoder-decoder reads it as its source, an encoder fills max_tokens masks behind it.
     """
     match model.kind:
         case "decoder":
             return Request.of(tokenizer, prompt, settings)
         case "encoder-decoder":
             return Request.about(model, tokenizer, tuple(tokenizer.encode(prompt)), settings)
-    raise SettingsError(
-        f"an {model.kind} does not generate, it sees both sides of a gap: it can fill masks (fill) and give vectors "
-        "(embed)"
-    )
+    return Request.masked(tokenizer, prompt, settings)
+
+
+def ask_all(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    settings: SamplingSettings,
+    strategy: StrategySettings,
+) -> list[Request]:
+    """A request for each prompt; one that is repeated counts up from the seed, so that its texts differ."""
+    before: Counter[str] = Counter()
+    requests = []
+    for prompt in prompts:
+        seed = None if settings.seed is None else settings.seed + before[prompt]
+        before[prompt] += 1
+        request = ask(model, tokenizer, prompt, replace(settings, seed=seed))
+        requests.append(replace(request, strategy=strategy))
+    return requests
 
 
 def start_id(model: LanguageModel, tokenizer: Tokenizer) -> int:
@@ -124,7 +166,8 @@ class Generation:
 
     ids: the new tokens without the one that ended the text. logprobs: log p of each under the model itself (before
     temperature, top-k and top-p), nats. reason: "eos" (an end token), "stop" (a stop text) or "length". seed: gives the
-    same text again. seconds_to_first: from the call to the first token. tokens_per_second: of the tokens after it.
+    same text again. seconds_to_first: from the call to the first token. tokens_per_second: of the tokens after it;
+    where a text comes at once at the end, of all tokens in that time.
 
     top_logprobs: for each token the likeliest ones in its place, (id, log p), best first, as many as were asked for.
     best: where a strategy follows several texts, as many of them as were asked for with their scores, the best first;

@@ -2,16 +2,17 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from nextword.assembly.folder import load
+from nextword.assembly.folder import Assembled, load
 from nextword.core.errors import DataError
 from nextword.core.progress import duration
-from nextword.decode.strategy import honours
-from nextword.engine.generate import generate, stream
+from nextword.decode.strategy import Tools, honours
+from nextword.engine.draft import check_asked, check_vocabulary, with_draft
+from nextword.engine.generate import NO_TOOLS, generate, steps_for, stream
 from nextword.engine.request import Generation, Request, ask
-from nextword.engine.step import stepper
 from nextword.recipes.generate_settings import GenerateSettings
 
 INTERRUPTED = 130  # the exit status of what Ctrl-C ended
@@ -23,20 +24,23 @@ def main(settings: GenerateSettings) -> int:
     assembled = load(settings.model)
     first = ask(assembled.model, assembled.tokenizer, prompt, settings.sampling)
     requests = several(replace(first, strategy=settings.search))
+    tools = tools_of(settings, assembled, requests)
     if settings.json:
-        results = generate(assembled.model, requests, settings.compiled)
+        results = generate(assembled.model, requests, settings.compiled, tools)
         print(json.dumps({"prompt": prompt, "continuations": [plain(result) for result in results]}, indent=2))
         return 0
-    steps = stepper(assembled.model, len(requests) * first.limit(assembled.model.max_length), settings.compiled)
+    steps = steps_for(assembled.model, requests, settings.compiled)
     for number, request in enumerate(requests, 1):
         if len(requests) > 1:
             print(("\n" if number > 1 else "") + f"--- {number} of {len(requests)}, seed {request.settings.seed}")
         results = []
         try:
             print(prompt if first.source is None else "", end="", flush=True)
-            for step in stream(assembled.model, [request], results, steps):
+            for step in stream(assembled.model, [request], results, steps, tools):
                 print(step.text, end="", flush=bool(step.text))
             print(flush=True)
+            for place, other in enumerate(results[0].best[1:], 2):
+                print(f"\n--- {place} of {len(results[0].best)}, score {other.score:.3f}\n{prompt}{other.text}")
         except KeyboardInterrupt:
             print(flush=True)
             if results and not settings.quiet:
@@ -45,6 +49,17 @@ def main(settings: GenerateSettings) -> int:
         if not settings.quiet:
             print(figures(results[0], results[0].reason), file=sys.stderr)
     return 0
+
+
+def tools_of(settings: GenerateSettings, assembled: Assembled, requests: Sequence[Request]) -> Tools:
+    """The draft, if there is one; SettingsError where the strategy does not ask it or it has another vocabulary."""
+    if settings.draft is None:
+        return NO_TOOLS
+    check_asked(requests)
+    draft = load(settings.draft)
+    check_vocabulary(assembled.tokenizer, draft.tokenizer)
+    tokens = sum(request.limit(assembled.model.max_length) for request in requests)
+    return with_draft(NO_TOOLS, assembled.model, draft.model, tokens, settings.compiled)
 
 
 def several(request: Request) -> list[Request]:

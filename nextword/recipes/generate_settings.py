@@ -20,6 +20,8 @@ class GenerateSettings:
         '  nextword generate runs/demo/model "Once upon a time"\n'
         '  nextword generate runs/demo/model "The" --temperature 0 --max-tokens 50\n'
         '  nextword generate model "The" --top-k 40 --top-p 0.95 --seed 7 --n 3\n'
+        '  nextword generate model "The" --strategy beam --beams 4 --n 4\n'
+        '  nextword generate model "The" --strategy speculative --draft small\n'
         "  cat letter.txt | nextword generate model - --stop Sincerely"
     )
 
@@ -30,6 +32,8 @@ class GenerateSettings:
     _: KW_ONLY
     sampling: Annotated[SamplingSettings, Parameter(name=("--sampling", "*"))] = field(default_factory=SamplingSettings)
     search: Annotated[StrategySettings, Parameter(name=("--search", "*"))] = field(default_factory=StrategySettings)
+    draft: str | None = None
+    "speculative: folder of the small model that drafts; it must have the same vocabulary."
     compiled: Literal["auto", "always", "never"] = "auto"
     "Whether a whole step runs as one compiled call (models shaped as Llama or GPT-2, on the CPU): auto where it pays."
     quiet: bool = False

@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 import nextword as nw
 from nextword.core.errors import SettingsError
 from nextword.decode.settings import SamplingSettings as Sampling
+from nextword.decode.strategy_settings import StrategySettings as Strategy
 from nextword.engine.compiled import MOST_TOKENS, CompiledSteps
 from nextword.engine.generate import generate
 from nextword.engine.plans.decoder import fits, plan
@@ -187,6 +188,28 @@ def test_long_prompts_and_large_batches_take_the_plain_step() -> None:
     rows.append(Request(tuple(range(MOST_TOKENS + 5)), Sampling(max_tokens=9, temperature=0)))
     always, never = generate(model, rows, "always"), generate(model, rows, "never")
     assert [g.ids for g in always] == [g.ids for g in never]
+
+
+@pytest.mark.parametrize("dtype", list(ROUNDING))
+def test_several_tokens_of_each_row_at_once_and_taken_back(dtype: torch.dtype) -> None:
+    model = random_llama("grouped", dtype)
+    compiled, plain = CompiledSteps(model), PlainSteps(model)
+    (_, a), (_, b) = compiled.prefill([[5, 6, 7], [1]], 4), plain.prefill([[5, 6, 7], [1]], 4)
+    for rows, kept in (([[3, 4, 5], [8]], [5, 2]), ([[2], [7, 7, 7, 1]], [6, 4]), ([[9] * 40, [1]], [46, 5])):
+        (a_NV, a), (b_NV, b) = compiled.extend(rows, a), plain.extend(rows, b)
+        assert a_NV.shape == (sum(map(len, rows)), model.vocab_size)
+        assert (a_NV - b_NV).abs().max() <= ROUNDING[dtype] * b_NV.abs().max()
+        a, b = a.crop(torch.tensor(kept)), b.crop(torch.tensor(kept))
+    (a_BV, _), (b_BV, _) = compiled.step([3, 4], a), plain.step([3, 4], b)
+    assert (a_BV - b_BV).abs().max() <= ROUNDING[dtype] * b_BV.abs().max()
+
+
+@pytest.mark.parametrize("strategy", ["beam", "lookup"])
+def test_strategies_give_the_same_texts(strategy: str) -> None:
+    model, temperature = random_llama("grouped", torch.float32), 1.0 if strategy == "beam" else 0.0
+    settings = Sampling(max_tokens=50, temperature=temperature)
+    requests = [Request(prompt, settings, strategy=Strategy(strategy=strategy)) for prompt in ((1, 2, 3, 1, 2), (9,))]
+    assert [g.ids for g in generate(model, requests, "always")] == [g.ids for g in generate(model, requests, "never")]
 
 
 def test_generated_text_is_the_same() -> None:

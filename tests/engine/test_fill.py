@@ -151,9 +151,28 @@ def test_what_cannot_be_filled_is_refused(bert: LM, t5: LM, tiny: Callable[[str]
         LM(t5.model, llama.tokenizer).fill("the <extra_id_0> sat")
 
 
-def test_an_encoder_neither_generates_nor_scores(bert: LM, t5: LM) -> None:
-    with pytest.raises(SettingsError, match="an encoder does not generate.*fill"):
+def test_an_encoder_writes_by_filling_masks_again_and_again(bert: LM) -> None:
+    """Of a sentence that it knows but for the last words, all masks at once and one by one."""
+    for iterations in (1, 3):
+        text = bert.generate("the cat sat", max_tokens=3, temperature=0, iterations=iterations)
+        assert len(bert.tokenizer.encode(text)) <= 3
+    assert bert.generate("the cat sat on the", max_tokens=1, temperature=0).strip() == "mat"
+    several = bert.generate(["the cat sat on the", "a dog ran in the"], max_tokens=1, temperature=0)
+    assert several[0].strip() == "mat" and "park".startswith(several[1].strip())
+    assert "".join(bert.stream("the cat sat", max_tokens=3, seed=1)) == bert.generate(
+        "the cat sat", max_tokens=3, seed=1
+    )
+    with pytest.raises(SettingsError, match="an encoder writes as many tokens as there are masks.*max_tokens"):
         bert.generate("the")
+    with pytest.raises(SettingsError, match="beam is for decoder or encoder-decoder models, this is an encoder"):
+        bert.generate("the", max_tokens=2, strategy="beam")
+    with pytest.raises(SettingsError, match="repetition_penalty: strategy mask-predict writes in no order"):
+        bert.generate("the", max_tokens=2, repetition_penalty=1.3)
+    with pytest.raises(SettingsError, match="set max_tokens to at most 2"):
+        bert.generate("the", max_tokens=30)
+
+
+def test_encoders_do_not_score_from_left_to_right(bert: LM, t5: LM) -> None:
     for lm in (bert, t5):
         with pytest.raises(SettingsError, match="no probability of a text from left to right"):
             lm.score("the cat")

@@ -58,6 +58,34 @@ def test_without_a_prompt_a_text_begins(here: Run, model: Path) -> None:
     assert result.stdout.count(text) == 2
 
 
+def test_beams_give_the_n_best_with_their_scores(here: Run, model: Path) -> None:
+    command = ("generate", model, "The cat", "--strategy", "beam", "--beams", 4, "--n", 3, "--max-tokens", 6)
+    found = json.loads(here(*command, "--json").stdout)["continuations"]
+    assert len(found) == 1 and len(found[0]["best"]) == 3
+    scores = [one["score"] for one in found[0]["best"]]
+    assert scores == sorted(scores, reverse=True) and found[0]["text"] == found[0]["best"][0]["text"]
+    shown = here(*command).stdout
+    assert all(f"The cat{one['text']}" in shown for one in found[0]["best"])
+    assert f"--- 3 of 3, score {scores[2]:.3f}" in shown
+    text = nw.load(model).generate("The cat", strategy="beam", beams=4, max_tokens=6)
+    assert found[0]["text"] == text == "".join(nw.load(model).stream("The cat", strategy="beam", beams=4, max_tokens=6))
+
+
+def test_speculation_gives_the_same_greedy_text(here: Run, tiny: Callable[[str], Path], model: Path) -> None:
+    plain = here("generate", model, "The cat", "--max-tokens", 20, "--temperature", 0).stdout
+    command = ("generate", model, "The cat", "--max-tokens", 20, "--temperature", 0, "--strategy")
+    assert here(*command, "lookup", "--guesses", 4).stdout == plain
+    assert here(*command, "speculative", "--draft", tiny("ngram")).stdout == plain
+    lm = nw.load(model)
+    assert f"The cat{lm.generate('The cat', max_tokens=20, temperature=0, strategy='speculative', draft=lm)}\n" == plain
+
+
+def test_alternatives(here: Run, model: Path) -> None:
+    found = json.loads(here("generate", model, "The", "--max-tokens", 4, "--top-logprobs", 2, "--json").stdout)
+    [result] = found["continuations"]
+    assert [len(top) for top in result["top_logprobs"]] == [2] * 4
+
+
 def test_ctrl_c_ends_the_text_where_it_is(model: Path) -> None:
     long = nw.load(model)  # an LSTM has no longest text, so it can go on for as long as the test needs
     assert long.model.max_length == 64
@@ -87,6 +115,13 @@ def test_ctrl_c_ends_the_text_where_it_is(model: Path) -> None:
         (["The", "--temperature", -1], "temperature must be at least 0"),
         (["The", "--top-p", 0], "top_p must be above 0"),
         (["The", "--n", 0], "n must be between 1 and 1000"),
+        (["The", "--n", 10**6], "n must be between 1 and 1000"),
+        (["The", "--beams", 3], "beams has no effect with strategy sample: leave it out, or choose beam"),
+        (["The", "--strategy", "bean"], "did you mean 'beam'"),
+        (["The", "--strategy", "beam", "--n", 5], "n (5) is more than the 4 beams"),
+        (["The", "--strategy", "speculative"], "needs a draft"),
+        (["The", "--draft", "x"], "a draft has no effect without strategy speculative"),
+        (["The", "--strategy", "contrastive", "--compiled", "always"], "use compiled = auto"),
         (["The", "--temprature", 1], "--temperature"),
     ],
 )
@@ -94,6 +129,17 @@ def test_wrong_settings_are_one_line(
     refused: Callable[..., str], model: Path, arguments: list[object], message: str
 ) -> None:
     assert message in refused("generate", model, *arguments)
+
+
+def test_a_draft_of_another_vocabulary(refused: Callable[..., str], model: Path, tiny: Callable[[str], Path]) -> None:
+    command = ("generate", model, "The", "--max-tokens", 5, "--strategy", "speculative", "--draft")
+    assert "a draft must share the vocabulary" in refused(*command, tiny("t5"))
+
+
+def test_an_encoder_is_told_how_many_masks(here: Run, refused: Callable[..., str], tiny: Callable[[str], Path]) -> None:
+    assert "set max_tokens" in refused("generate", tiny("bert"), "The cat")
+    found = here("generate", tiny("bert"), "The cat", "--max-tokens", 4, "--iterations", 2, "--temperature", 0)
+    assert found.returncode == 0 and "4 tokens" in found.stderr
 
 
 def test_a_prompt_that_is_not_utf8(model: Path) -> None:

@@ -32,7 +32,8 @@ Make = Callable[..., Subject]
 
 
 def test_every_equality_is_found_by_its_file() -> None:
-    assert known() == ("batched", "cached", "micro-batches", "packed", "quantised", "resumed", "saved", "served")
+    names = ("batched", "cached", "micro-batches", "packed", "quantised", "resumed", "saved", "served", "speculative")
+    assert known() == names
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gemma3_text", "phi3"])
@@ -44,7 +45,7 @@ def test_a_good_model_passes(subject: Make, family: str) -> None:
     assert tuple(found) == known()
     expected = {name: "passes" for name in known()}
     if family in {"bert", "electra"}:
-        expected |= {"cached": "does not apply", "served": "does not apply"}
+        expected |= {name: "does not apply" for name in ("cached", "served", "speculative")}
     if family in {"lstm", "ngram"}:
         expected |= {"quantised": "does not apply"}
     if family == "ngram":
@@ -183,6 +184,25 @@ def test_a_cache_that_cannot_take_tokens_back_is_caught(subject: Make, monkeypat
     trial = subject("llama")
     monkeypatch.setattr(type(trial.model.start(1, 1)), "crop", lambda self, lengths_B: self)
     assert failing("cached", trial).verdict == "fails"
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_guesses_that_are_not_verified_are_caught(subject: Make, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    from nextword.decode import speculation
+
+    trial = subject(family)
+    assert failing("speculative", trial).verdict == "passes"
+    monkeypatch.setattr(speculation, "judge", lambda scores_V, guess, q_V, row: guess)
+    finding = failing("speculative", trial)
+    assert finding.verdict == "fails" and "drafted by" in finding.measured.where
+
+
+def test_guesses_that_stay_in_the_cache_are_caught(subject: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = subject("llama")
+    cache = type(trial.model.start(1, 1))
+    crop = cache.crop
+    monkeypatch.setattr(cache, "crop", lambda self, lengths_B: crop(self, (lengths_B + 1).clamp(max=self.lengths_B)))
+    assert failing("speculative", trial).verdict == "fails"
 
 
 def test_a_compiled_step_that_errs_is_caught(subject: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,11 @@ from nextword.decode.row import Row
 from nextword.decode.scores import logprobs, take
 from nextword.decode.settings import SamplingSettings
 from nextword.decode.strategy import Choice, Reading, Search, Tools, Turn
+from nextword.decode.strategy_settings import StrategySettings
 
 KINDS = frozenset({"decoder", "encoder-decoder"})
 HONOURS: frozenset[str] = frozenset()
-DRAWS = True
+DRAWS, HIDDEN = True, False
 
 
 class Sampling:
@@ -58,3 +59,8 @@ def choose(logits_BV: Tensor, rows: Sequence[SamplingSettings], generators: Sequ
         for row, pick in zip(drawn, picks_N1.flatten().tolist(), strict=True):
             chosen[row] = min(pick, logits_BV.shape[-1] - 1)
     return chosen
+
+
+def width(settings: StrategySettings) -> int:
+    """One row a request."""
+    return 1
