@@ -145,6 +145,57 @@ def test_losses(llama: Any) -> None:
     assert "up to 2048" in refused(client, "losses", text="cat. " * 2000)
 
 
+def test_beam(llama: Any) -> None:
+    lm, client = llama
+    found = asked(client, "beam", text="The cat", beams=3, tokens=4, length_penalty=0.5)
+    nodes = found["nodes"]
+    ids = [lm.tokenizer.bos_id, *lm.tokenizer.encode("The cat")]
+
+    def path(place: int) -> list[int]:
+        node = nodes[place]
+        return [*(path(node["parent"]) if node["parent"] >= 0 else []), place]
+
+    for place, node in enumerate(nodes):
+        places = path(place)
+        assert node["parent"] < place and node["sum"] == pytest.approx(sum(nodes[one]["logprob"] for one in places))
+        read = [*ids, *(nodes[one]["id"] for one in places[:-1])]
+        logp_V = PlainSteps(lm.model).prefill([read], len(read))[0][0].log_softmax(-1)
+        assert node["logprob"] == pytest.approx(float(logp_V[node["id"]]), abs=1e-4)
+    levels = [[node for place, node in enumerate(nodes) if len(path(place)) == depth] for depth in range(1, 5)]
+    for level in levels:
+        assert any(node["fate"] != "pruned" for node in level) and sum(node["fate"] == "kept" for node in level) <= 3
+    assert len(found["best"]) == 3
+    scores = [text["score"] for text in found["best"]]
+    assert scores == sorted(scores, reverse=True)
+    for text in found["best"]:
+        places = path(text["node"])
+        assert text["score"] == pytest.approx(nodes[text["node"]]["sum"] / len(places) ** 0.5, rel=1e-5)
+        assert nodes[text["node"]]["fate"] == "ended"
+    greedy = asked(client, "beam", text="The cat", beams=1, tokens=4)["best"]
+    assert [text["text"] for text in greedy] == [lm.generate("The cat", max_tokens=4, temperature=0)]
+    assert "beams" in refused(client, "beam", text="a", beams=100)
+    assert "length_penalty" in refused(client, "beam", text="a", length_penalty=1e9)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_speculation(llama: Any, temperature: float) -> None:
+    lm, client = llama
+    text = "cat cat cat cat"
+    found = asked(client, "speculation", text=text, tokens=20, guesses=4, temperature=temperature)
+    tokens = [token for one in found["rounds"] for token in [*one["draft"], one["own"]] if token]
+    accepted = [token["id"] for token in tokens if token.get("accepted", True)]
+    assert lm.tokenizer.decode(accepted) == found["text"]
+    for one in found["rounds"]:
+        fates = [token["accepted"] for token in one["draft"]]
+        assert fates == sorted(fates, reverse=True) and len(fates) <= 4  # none is accepted behind a rejected one
+    if not temperature:
+        assert any(one["draft"] for one in found["rounds"])  # greedy repeats itself, so something is guessed
+        assert found["text"] == lm.generate(text, max_tokens=20, temperature=0)
+    again = asked(client, "speculation", text=text, tokens=20, guesses=4, temperature=temperature)
+    assert again == found
+    assert "guesses" in refused(client, "speculation", text="a", guesses=1000)
+
+
 def test_every_kind_of_model(tiny: Callable[[str], Path]) -> None:
     with opened(tiny("ngram")) as (_, client):
         assert asked(client, "next", text="The")["tokens"]

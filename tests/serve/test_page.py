@@ -12,6 +12,7 @@ import torch
 import nextword as nw
 from nextword.decode import chain
 from nextword.decode.settings import SamplingSettings
+from nextword.decode.strategy_settings import StrategySettings
 from nextword.engine.generate import generate
 from nextword.engine.request import Request
 from nextword.engine.step import PlainSteps
@@ -19,14 +20,16 @@ from nextword.probe.attention import attention_maps
 from nextword.probe.lens import lens
 
 TEXT = "The cat sat."
-PANELS = ["chat", "tokens", "next", "attention", "lens", "losses"]
+PANELS = ["chat", "tokens", "next", "beam", "attention", "lens", "losses", "speculation"]
 READY = {
     "chat": "#chat:not([inert]) #send",
     "tokens": "#tokens-out span",
     "next": "#next-out li",
+    "beam": "#beam-out .won",
     "attention": ".matrix",
     "lens": "#lens-out td",
     "losses": "#losses-out span",
+    "speculation": "#speculation-run",
 }
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
@@ -324,24 +327,58 @@ def test_losses(tabs: Tabs, server: Any, lm: Any) -> None:
     assert [deep[place] for place in order] == sorted(deep, reverse=True)
 
 
+def test_beam(tabs: Tabs, server: Any, lm: Any) -> None:
+    tab = tabs.open(server.url, "beam")
+    write(tab, "beam", TEXT)
+    with tab.expect_response("**/lab/beam") as answer:
+        tab.focus("#beam-tokens")
+        tab.keyboard.press("ArrowLeft")
+        tab.locator("#beam-tokens").blur()
+    found = answer.value.json()
+    wait(tab, "#beam-out [data-id]", len(found["nodes"]))
+    edges = tab.locator("#beam-out [data-id]").evaluate_all(
+        "all => all.map(g => [Number(g.dataset.id), Number(g.dataset.logprob), g.querySelector('.score').textContent])"
+    )
+    wanted = sorted((node["id"], node["logprob"], f"{node['logprob']:.2f}") for node in found["nodes"])
+    assert sorted(map(tuple, edges)) == wanted
+    strategy = StrategySettings(strategy="beam", beams=3, n=3)
+    settings = SamplingSettings(max_tokens=4, temperature=0)
+    [asked] = lm.continuations([TEXT], settings, strategy=strategy)
+    said = tab.locator("#beam-best li").all_inner_texts()
+    assert [float(line.split()[0]) for line in said] == pytest.approx([one.score for one in asked.best], abs=6e-4)
+    assert tab.locator("#beam-out .won").count() == 1 + 4  # the text and a token for each step
+    tab.locator("#beam-out [data-id]").first.focus()
+    tab.keyboard.press("ArrowRight")
+    assert "log p = " in tab.inner_text("#beam-about")
+
+
+def test_speculation(tabs: Tabs, server: Any, lm: Any) -> None:
+    tab = tabs.open(server.url, "speculation")
+    tab.fill("#speculation-text", "cat cat cat cat")
+    tab.focus("#speculation-run")
+    with tab.expect_response("**/lab/speculation") as answer:
+        tab.keyboard.press("Enter")
+    found = answer.value.json()
+    drafted = [token["accepted"] for one in found["rounds"] for token in one["draft"]]
+    wait(tab, "#speculation-out li", len(found["rounds"]) + 1)
+    shown = "#speculation-out li:not(.legend)"
+    counts = [tab.locator(f"{shown} .{kind}").count() for kind in ("accepted", "rejected", "own")]
+    own = sum(one["own"] is not None for one in found["rounds"])
+    assert drafted and counts == [sum(drafted), len(drafted) - sum(drafted), own]
+    assert f"{sum(drafted)} of {len(drafted)}" in tab.inner_text("#speculation-figures")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_is_enough(tabs: Tabs, server: Any, scheme: str) -> None:
+def test_on_a_phone_all_is_readable(tabs: Tabs, server: Any, tmp_path: Path, scheme: str) -> None:
+    tab = tabs.open(server.url, "chat", width=375, scheme=scheme)
     for panel in PANELS:
-        tab = tabs.open(server.url, panel, scheme=scheme)
-        tab.wait_for_timeout(100)
-        poor = tab.evaluate(CONTRAST)
-        assert poor["seen"] > 10 and not poor["poor"], (panel, poor)
-        tab.context.close()
-
-
-def test_a_phone_does_not_scroll_sideways(tabs: Tabs, server: Any, tmp_path: Path) -> None:
-    for panel in PANELS:
-        tab = tabs.open(server.url, panel, width=375)
-        tab.wait_for_timeout(100)
+        tab.click(f"nav a[href='#{panel}']")
+        tab.wait_for_selector(READY[panel])
+        tab.screenshot(path=tmp_path / f"{panel}-{scheme}.png", full_page=True)
+        contrast = tab.evaluate(CONTRAST)
+        assert contrast["seen"] > 10 and not contrast["poor"], panel
         wide = tab.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        tab.screenshot(path=tmp_path / f"{panel}-375.png", full_page=True)
-        assert not wide, panel
-        tab.context.close()
+        assert not wide, f"{panel} must not scroll sideways"
 
 
 def test_the_keyboard_is_enough(tabs: Tabs, server: Any) -> None:
@@ -349,14 +386,14 @@ def test_the_keyboard_is_enough(tabs: Tabs, server: Any) -> None:
     tab.goto(server.url)  # without a fragment, at which Tab would begin
     tab.wait_for_selector(READY["chat"])
     order = []
-    for _ in range(10):
+    for _ in range(12):
         tab.keyboard.press("Tab")
         order.append(tab.evaluate("document.activeElement.textContent.trim() || document.activeElement.id"))
     assert order[0] == "Skip to the panel" and order[1] == "Chat"
-    assert [name.split()[-1] for name in order[2:7]] == [
-        "Tokens", "token", "Attention", "lens", "Losses",
+    assert [name.split()[-1] for name in order[2:9]] == [
+        "Tokens", "token", "search", "Attention", "lens", "Losses", "Speculation",
     ]  # fmt: skip
-    assert order[7] == "said"
+    assert order[9] == "said"
     unnamed = tab.evaluate(
         "[...document.querySelectorAll('input, textarea, select')].filter(one => !one.labels.length).map(one => one.id)"
     )
