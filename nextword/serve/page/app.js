@@ -20,8 +20,10 @@ async function open() {
   const name = PANELS.includes(location.hash.slice(1)) ? location.hash.slice(1) : PANELS[0];
   for (const id of PANELS) $(id).hidden = id !== name;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (link.hash === `#${name}`) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else link.removeAttribute("aria-current");
   }
   document.title = `${document.querySelector(`#${name} h1`).lastChild.textContent.trim()} · nextword`;
   trouble(null);
