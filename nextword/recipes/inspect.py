@@ -42,7 +42,7 @@ def main(settings: InspectSettings) -> None:
     console.print(parts_table(config, figures))
     console.print(costs_table(figures))
     if few is not None:
-        bits, size = few["bits_per_weight"], binary(few["weights_bytes"])
+        bits, size = few["bits_per_weight"], binary(int(few["weights_bytes"]))
         print(f"quantised: {bits:.2f} bits a weight in the layers, scales included; all weights {size} as stored")
     if needs is not None:
         console.print(inspect_memory.table(needs))

@@ -69,8 +69,7 @@ def batches(assembled: Assembled, settings: QuantizeSettings) -> list[Tensor]:
     pieces = list(islice(cut(assembled, settings, length), settings.windows or WINDOWS))
     if not pieces:
         raise DataError(f"the text to calibrate with has fewer than {length} tokens: give more of it, or less --length")
-    ids_NT = torch.tensor(pieces)
-    return list(ids_NT.split(ROWS))
+    return [torch.tensor(pieces[start : start + ROWS]) for start in range(0, len(pieces), ROWS)]
 
 
 def cut(assembled: Assembled, settings: QuantizeSettings, length: int) -> Iterator[list[int]]:

@@ -148,9 +148,11 @@ def compiled(subject: Subject) -> Share:
 def rounded(x: Tensor) -> Tensor:
     """Numbers as the compiled step has them: whole multiples of the 127th of the largest of 64 neighbours."""
     width = x.shape[-1]
-    x_GK = nn.functional.pad(x, (0, -width % TOGETHER)).unflatten(-1, (-1, TOGETHER))
+    filled = nn.functional.pad(x, (0, -width % TOGETHER))
+    x_GK = filled.reshape(*x.shape[:-1], -1, TOGETHER)
     step_G1 = x_GK.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / HIGHEST
-    return ((x_GK / step_G1).round() * step_G1).flatten(-2)[..., :width]
+    near: Tensor = ((x_GK / step_G1).round() * step_G1).flatten(-2)[..., :width]
+    return near
 
 
 def obstacle(subject: Subject) -> str | None:
