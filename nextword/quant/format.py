@@ -11,7 +11,7 @@ makes all others finer. So s is searched among SEARCHED multiples of it for the 
 number below 0 than above, and s may be negative: then the weight of largest size, whatever its sign, lies on the
 grid's far end (as in llama.cpp's Q4_0).
 
-Zero-points or minima are left out on purpose: at the same bytes a smaller group does more (docs/quantize.md).
+Zero-points or minima are left out on purpose: they cost as many bytes as groups of half the size, and more sums.
 """
 
 from collections.abc import Callable
