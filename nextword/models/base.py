@@ -20,6 +20,7 @@ from nextword.nn import loss
 from nextword.nn.loss import Term
 
 IGNORED = loss.IGNORED  # the label of a position that is not to be predicted
+BALANCE = "balance"  # the term that a mixture of experts adds to the loss; its count is that of the tokens read
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,15 @@ class LanguageModel(Protocol):
 
         Nothing is shifted here: for a decoder the label at t is the token after t, for an encoder the one at t.
         """
+        ...
+
+
+@runtime_checkable
+class Balanced(Protocol):
+    """A model that adds terms to every loss it is trained with (mixtures of experts)."""
+
+    def judged(self, batch: Batch, labels_BT: Tensor) -> tuple[Tensor, dict[str, Term]]:
+        """What `score` gives, and those terms."""
         ...
 
 

@@ -6,6 +6,8 @@ Built on torch's meta device, a model has shapes but no memory: a 70B config is 
     keys seen                = (length + 1) / 2 on average in a decoder, the length in an encoder
     FLOPs a token, training  = 3 × forward               the gradient costs two products for each one forward
 
+A token of a mixture of experts is multiplied with the matrices of the experts chosen for it alone.
+
 A multiply and an add are two FLOPs. N without embeddings leaves out the embedding and an untied output matrix, as in
 Kaplan et al., "Scaling Laws for Neural Language Models" (2020); the output matrix is multiplied all the same and
 counts for FLOPs. An encoder-decoder's token stands for one of the source and one of the target. GPT-3 175B: 12 · 96
@@ -37,6 +39,11 @@ class Count:
     flops_training: float
     integer_bytes: int
     costs: Costs
+
+    @property
+    def active(self) -> int:
+        """The parameters that a token has to do with: fewer than all in a mixture of experts."""
+        return self.parameters - self.costs.idle
 
     def weight_bytes(self, kind: str) -> int:
         """Bytes of all weights with floating-point ones in `kind`, a key of FLOAT_BYTES; counts are int64 always."""

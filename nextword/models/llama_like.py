@@ -12,6 +12,7 @@ from typing import Any
 from nextword.core.errors import CheckpointError, SettingsError, nearest
 from nextword.models.decoder_tasks import with_tasks
 from nextword.models.family import Family, Special, check_keys, known_activation, required, typed
+from nextword.models.mixture import MixtureTransformer
 from nextword.models.rereading import RereadingTransformer
 from nextword.models.rope_config import KEYS as ROPE_KEYS
 from nextword.models.rope_config import LAYER_KINDS, longest, read_rope, rotary_width
@@ -134,6 +135,7 @@ def layer_windows(
 # what transformers calls the norms of a block, by arrangement -> what we call them
 NORM_NAMES = {
     "pre": {"input_layernorm": "attention_norm", "post_attention_layernorm": "feedforward_norm"},
+    "mixture": {"input_layernorm": "attention_norm", "post_attention_layernorm": "feedforward_norm"},
     "output": {"post_attention_layernorm": "attention_norm", "post_feedforward_layernorm": "feedforward_norm"},
     "sandwich": {
         "input_layernorm": "attention_norm",
@@ -226,6 +228,8 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special, **own: Any
 
 def built(settings: TransformerSettings, config: dict[str, Any]) -> Transformer:
     """The model of a description."""
+    if any(block.arrangement == "mixture" for block in settings.blocks):
+        return MixtureTransformer(settings, config)
     long = settings.rope is not None and isinstance(settings.rope.scaling, LongRope)
     return (RereadingTransformer if long else Transformer)(settings, config)
 

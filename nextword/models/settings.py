@@ -34,6 +34,10 @@ class ModelSettings:
     "Width of one head (llama: width / heads; t5: 64)."
     ffn_width: int | None = None
     "Width in the middle of the feed-forward (llama, t5: 8/3 of width, rounded up to a multiple of 64; gpt2, bert: 4x)."
+    experts: int | None = None
+    "Experts of each layer in a mixture (mixtral, qwen2_moe, qwen3_moe, olmoe: 8)."
+    experts_per_token: int | None = None
+    "Experts that each token passes (2). Unless ffn_width says how wide an expert is, all of these are as wide as a llama's."
     max_length: int | None = None
     "Longest text in tokens that the model can read at once (512; t5: no limit)."
     tied: bool | None = None
@@ -57,7 +61,7 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "heads", "kv_heads", "head_width", "ffn_width", "max_length", "window", "order",
-                     "buckets"):  # fmt: skip
+                     "buckets", "experts", "experts_per_token"):  # fmt: skip
             value = getattr(self, name)
             if value is not None:
                 in_range(f"model.{name}", value, 1, LARGEST_ORDER if name == "order" else float("inf"))

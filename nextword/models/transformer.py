@@ -5,6 +5,7 @@ One class serves every family: what differs stands in typed descriptions, which 
 al., "BERT", 2019.) The state of a decoder between calls is the KV cache; an encoder has none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from nextword.models.costs import Costs
 from nextword.models.heads import FurtherHeadSettings, make_heads
 from nextword.models.scores import head_logprobs
 from nextword.models.stack import Stack, StackSettings
+from nextword.nn.block import Source
 from nextword.nn.cache import KVCache
 from nextword.nn.embedding import EmbeddingSettings, make_embedding
 from nextword.nn.head import Head, HeadSettings, NoHead
@@ -86,15 +88,20 @@ class Transformer(Stack):
             raise SettingsError("an encoder sees both sides of a gap and reads texts whole: it cannot continue one")
         return self.empty(rows, length, self.embedding.like)
 
-    def hidden(self, batch: Batch, state: KVCache | None = None) -> Output:
-        """hidden_BTD after the last norm; with a state, the tokens follow those that it holds."""
+    def hidden(
+        self, batch: Batch, state: KVCache | None = None, sources: Sequence[Source | None] | None = None
+    ) -> Output:
+        """hidden_BTD after the last norm; with a state, the tokens follow those that it holds.
+
+        sources: what blocks of some arrangements are given beside the stream, one for each layer.
+        """
         refuse(batch, f"this {self.kind}", types=not self.embedding.typed)
         if state is None:
             after, places = None, self.places(batch)
         else:
             after, places = self.advance(batch, state)
         x_BTD = self.embedding.read(batch.ids_BT, places.positions_BT, places.longest, batch.types_BT)
-        return Output(self.run(x_BTD, batch, places, after), after)
+        return Output(self.run(x_BTD, batch, places, after, sources), after)
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Scores over the vocabulary, fp32, (N, V)."""

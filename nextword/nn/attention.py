@@ -7,8 +7,8 @@ key-value heads, H/K each (grouped-query attention; Ainslie et al., "GQA", 2023)
 Vaswani et al. (2017), K = 1 is multi-query attention (Shazeer, 2019). The cache holds only the K heads. Queries and
 keys may be normalised before they meet (Henry et al., "Query-Key Normalization", 2020), and scores capped softly,
 cap · tanh(score / cap) (Gemma 2, 2024), so that none grows without bound; or queries, keys and values are cut off at
-±clip before all else (MPT, OLMo). In cross-attention the keys and values come
-from another text, the source of an encoder-decoder.
+±clip before they turn (MPT, OLMo). In cross-attention the keys and values come from another text, the source of an
+encoder-decoder.
 
 Rows are padded on the right. Under a causal mask a real query never sees a padded key, which stands behind it, so rows
 of different lengths need no mask of their own until a cache with ragged rows is read.
@@ -114,8 +114,9 @@ class Attention(nn.Module):
         memory: LayerCache | None,
     ) -> Tensor:
         """What each position takes of the values."""
-        q_BHTE, k_BKTE = self.split(self.clip(self.query(x_BTD))), self.split(self.clip(self.key(x_BTD)))
-        q_BHTE, k_BKTE = self.turn(self.query_norm(q_BHTE), *angles), self.turn(self.key_norm(k_BKTE), *angles)
+        q_BHTE = self.clip(self.query_norm(self.split(self.query(x_BTD))))
+        k_BKTE = self.clip(self.key_norm(self.split(self.key(x_BTD))))
+        q_BHTE, k_BKTE = self.turn(q_BHTE, *angles), self.turn(k_BKTE, *angles)
         dropout = self.settings.dropout if self.training else 0.0
         attend = self.attend if view is None else partial(view.attend, memory, self.attend)
         a_BHTE = attend(q_BHTE, k_BKTE, v_BKTE, sight, dropout, self.settings.scale)

@@ -6,6 +6,7 @@
     sandwich   x ← x + norm'(attention(norm(x)));     x ← x + norm'(feedforward(norm(x)))
     parallel   x ← x + attention(norm(x)) + feedforward(norm'(x))
     restarted  n = norm(x); x ← n + attention(n);     n = norm(x); x ← n + feedforward(n)
+    mixture    as pre, the feed-forward a mixture of experts (`nextword.nn.moe`)
     mixed      x ← a x + b x₀, then as pre           x₀: what entered the first block; a, b learnt, 1 and 0 at first
 
 The first transformers normed behind each part ("post"; Vaswani et al., 2017; BERT). With the norm before each part the
@@ -19,6 +20,7 @@ the two. Mixed blocks hand the embedding on to every layer (modded-nanogpt, nano
 given values of the token itself (`nextword.nn.valued`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +33,7 @@ from nextword.nn.disentangled import DisentangledAttention
 from nextword.nn.dropout import dropout
 from nextword.nn.feedforward import FeedForwardSettings, make_feedforward
 from nextword.nn.mask import Sight
+from nextword.nn.moe import Mixture
 from nextword.nn.norm import NormSettings, make_norm
 from nextword.nn.valued import ValuedAttention
 
@@ -59,6 +62,7 @@ class Block(nn.Module):
     """x_BTD -> x_BTD, one layer further; the norm before each part."""
 
     ATTENTION: ClassVar[type[Attention]] = Attention
+    FEEDFORWARD: ClassVar[Callable[[FeedForwardSettings], nn.Module]] = staticmethod(make_feedforward)
 
     def __init__(self, settings: BlockSettings) -> None:
         super().__init__()
@@ -70,7 +74,7 @@ class Block(nn.Module):
             self.cross = CrossAttention(settings.cross)
         if settings.arrangement != "parallel-shared":
             self.feedforward_norm = make_norm(settings.norm)
-        self.feedforward = make_feedforward(settings.feedforward)
+        self.feedforward = self.FEEDFORWARD(settings.feedforward)
         self.drop = dropout(settings.dropout)
 
     def forward(
@@ -187,6 +191,17 @@ class RestartedBlock(Block):
         return n_BTD + self.drop(self.feedforward(n_BTD))
 
 
+class MixtureBlock(Block):
+    """The norm before each part; the feed-forward's experts tell the first of `source`, where there is one."""
+
+    FEEDFORWARD = Mixture
+
+    def forward(self, x_BTD, angles, sight, view=None, cache=None, source=None):  # noqa: D102 - as Block's
+        x_BTD = x_BTD + self.drop(self.attention(self.attention_norm(x_BTD), angles, sight, view, cache))
+        balance = None if source is None else source[0]
+        return x_BTD + self.drop(self.feedforward(self.feedforward_norm(x_BTD), balance))
+
+
 class ValuedBlock(Block):
     """The attention takes values of the token itself, the second of `source`."""
 
@@ -235,6 +250,7 @@ ARRANGEMENTS: dict[tuple[str, bool], type[Block]] = {
     ("parallel", False): ParallelBlock,
     ("parallel-shared", False): ParallelSharedBlock,
     ("restarted", False): RestartedBlock,
+    ("mixture", False): MixtureBlock,
     ("valued", False): ValuedBlock,
     ("mixed", False): MixedBlock,
     ("mixed-valued", False): ValuedMixedBlock,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nextword.data.form import Form
 from nextword.data.labelled import Labelled
-from nextword.models.base import Batch, LanguageModel
+from nextword.models.base import BALANCE, Balanced, Batch, LanguageModel
 from nextword.nn.loss import IGNORED, Loss, Term
 from nextword.objectives.settings import ObjectiveSettings
 from nextword.tokenizers.base import Tokenizer
@@ -78,7 +78,10 @@ def inputs(rows: Labelled) -> Batch:
 
 
 class LabelLoss:
-    """Cross-entropy of the labels (nats), wherever they stand: the one term of most objectives."""
+    """Cross-entropy of the labels (nats), wherever they stand: the one term of most objectives.
+
+    In training a model may add terms of its own, which have no part in how well it predicts.
+    """
 
     additive = True
     extra: nn.Module | None = None
@@ -88,13 +91,17 @@ class LabelLoss:
         self.names = (name,)
 
     def counts(self, rows: Labelled) -> dict[str, int]:
-        """The labelled positions."""
-        return {self.name: rows.labels}
+        """The labelled positions; the tokens read, by which a model's own term counts."""
+        return {self.name: rows.labels, BALANCE: rows.tokens}
 
     def __call__(self, model: LanguageModel, rows: Labelled) -> Loss:
-        """One term, the summed negative log-likelihood of the labels."""
-        logp_BT = model.score(inputs(rows), rows.labels_BT)
-        return {self.name: Term(-logp_BT.sum(), (rows.labels_BT != IGNORED).sum())}
+        """The summed negative log-likelihood of the labels, and what the model adds."""
+        own: Loss = {}
+        if isinstance(model, Balanced):
+            logp_BT, own = model.judged(inputs(rows), rows.labels_BT)
+        else:
+            logp_BT = model.score(inputs(rows), rows.labels_BT)
+        return {self.name: Term(-logp_BT.sum(), (rows.labels_BT != IGNORED).sum())} | own
 
     def look(self, model: LanguageModel, rows: Labelled) -> tuple[Loss, Sums]:
         """The loss alone."""

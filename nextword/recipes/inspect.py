@@ -83,6 +83,7 @@ def tree(config: dict[str, Any], figures: Count) -> dict[str, Any]:
     return {
         "model_type": config["model_type"],
         "parameters": figures.parameters,
+        "parameters_active": figures.active,
         "parameters_by_part": figures.by_part,
         "parameters_without_embeddings": figures.without_embeddings,
         "length": figures.length,
@@ -103,6 +104,8 @@ def parts_table(config: dict[str, Any], figures: Count) -> Table:
         table.add_row(part, f"{size:,}", f"{100 * size / max(figures.parameters, 1):.1f} %")
     table.add_section()
     table.add_row("all", f"{figures.parameters:,}", "")
+    if figures.active != figures.parameters:
+        table.add_row("active for a token", f"{figures.active:,}", f"{100 * figures.active / figures.parameters:.1f} %")
     table.add_row("without embeddings (N)", f"{figures.without_embeddings:,}", "")
     return table
 

@@ -123,6 +123,22 @@ class DecoderParity(Parity):
         assert text_BT.tolist() == wanted.tolist()
 
     @torch.no_grad()
+    def check_balance(self, theirs: Any) -> None:
+        """The balance of a mixture's routers, over whole rows and over padded ones."""
+        ours = self.ours_of(theirs)
+        for lengths in ((5, 5), (7, 2)):
+            rows = [self.ids(theirs.config.vocab_size, 1, length, length)[0].tolist() for length in lengths]
+            batch = pad(rows)
+            wanted = theirs(batch.ids_BT, attention_mask=batch.mask_BT, output_router_logits=True).aux_loss
+            found = ours.hidden(batch).terms
+            if isinstance(wanted, int):  # no layer has experts
+                assert not found
+                continue
+            assert found["balance"].count == sum(lengths)
+            assert found["balance"].weight == theirs.config.router_aux_loss_coef
+            self.same(found["balance"].total / found["balance"].count, wanted)
+
+    @torch.no_grad()
     def check_fresh(self, folder: Path, **sizes: Any) -> Any:
         """A fresh model of ours, every tensor drawn anew, opens in transformers and agrees; theirs is given back."""
         transformers = pytest.importorskip("transformers")
