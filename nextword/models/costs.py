@@ -10,8 +10,8 @@ class Costs:
     flops_per_key: attention's FLOPs for each key that a token sees, over all layers in which it sees those before it;
     flops_per_key_of_all: over those in which it sees the whole text (encoders, and attention to a source).
     state_per_token and state_fixed: floating-point numbers that the state of one sequence holds for each token, and
-    once; state_bytes_per_token: bytes of what else it holds for each token (ids). idle: the numbers that a token passes by,
-    in experts that were not chosen for it.
+    once; state_bytes_per_token: bytes of what else it holds for each token (ids). idle: the numbers that a token
+    passes by, in experts that were not chosen for it.
     """
 
     matrices: int

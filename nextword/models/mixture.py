@@ -2,7 +2,8 @@
 
 The balance of a batch is not a sum over its tokens: shares times probabilities, both means. Each part of a batch (a
 micro-batch, the rows of a process) has its own, and counts as much as it has tokens: their mean is what is minimised,
-a slightly stricter aim than the balance of the whole. In one part it is exactly transformers' `load_balancing_loss_func`.
+a slightly stricter aim than the balance of the whole. In one part it is exactly transformers'
+`load_balancing_loss_func`.
 """
 
 from collections.abc import Sequence

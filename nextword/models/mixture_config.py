@@ -58,7 +58,9 @@ def sparse_layers(config: Mapping[str, Any]) -> list[int]:
     """The layers with experts: every `decoder_sparse_step`-th, but for those that `mlp_only_layers` names."""
     layers, dense = typed(config, "num_hidden_layers", int, None), config.get("mlp_only_layers") or []
     if not isinstance(dense, list) or not set(dense) <= set(range(layers)):
-        raise CheckpointError(f"config.json: mlp_only_layers must list layers from 0 to {layers - 1}, received {dense!r}")
+        raise CheckpointError(
+            f"config.json: mlp_only_layers must list layers from 0 to {layers - 1}, received {dense!r}"
+        )
     step = typed(config, "decoder_sparse_step", int, 1)
     return [layer for layer in range(layers) if (layer + 1) % step == 0 and layer not in dense]
 
@@ -95,21 +97,30 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special, **own: Any
         raise SettingsError(f"model.experts_per_token {chosen} must be at most model.experts {experts}")
     config = llama_like.fresh(settings, vocab_size, special)
     multiple = llama_like.FFN_MULTIPLE
-    return config | {
-        "intermediate_size": settings.ffn_width or -(-config["intermediate_size"] // (chosen * multiple)) * multiple,
-        "num_experts": experts,
-        "num_experts_per_tok": chosen,
-        "output_router_logits": False,
-        "router_aux_loss_coef": BALANCE,
-    } | own
+    return (
+        config
+        | {
+            "intermediate_size": settings.ffn_width
+            or -(-config["intermediate_size"] // (chosen * multiple)) * multiple,
+            "num_experts": experts,
+            "num_experts_per_tok": chosen,
+            "output_router_logits": False,
+            "router_aux_loss_coef": BALANCE,
+        }
+        | own
+    )
 
 
 def fine(config: dict[str, Any], **own: Any) -> dict[str, Any]:
     """The same in Qwen's words: the width of a feed-forward that all tokens pass is that of the chosen together."""
     width = config["intermediate_size"]
-    return config | {
-        "decoder_sparse_step": 1,
-        "intermediate_size": width * config["num_experts_per_tok"],
-        "mlp_only_layers": [],
-        "moe_intermediate_size": width,
-    } | own
+    return (
+        config
+        | {
+            "decoder_sparse_step": 1,
+            "intermediate_size": width * config["num_experts_per_tok"],
+            "mlp_only_layers": [],
+            "moe_intermediate_size": width,
+        }
+        | own
+    )

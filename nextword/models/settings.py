@@ -37,7 +37,7 @@ class ModelSettings:
     experts: int | None = None
     "Experts of each layer in a mixture (mixtral, qwen2_moe, qwen3_moe, olmoe: 8)."
     experts_per_token: int | None = None
-    "Experts that each token passes (2). Unless ffn_width says how wide an expert is, all of these are as wide as a llama's."
+    "Experts that each token passes (2); ffn_width is the width of one (together as wide as a llama's)."
     max_length: int | None = None
     "Longest text in tokens that the model can read at once (512; t5: no limit)."
     tied: bool | None = None

@@ -1,10 +1,10 @@
 """A mixture of experts: many feed-forwards, of which each token passes only a few, those that a router chooses for it.
 
-    p = softmax(W_r x)      s = the `chosen` largest of p      y = Σ_{i in s} p_i · E_i(x)   [ + σ(w · x) · E_shared(x) ]
+    p = softmax(W_r x)      s = the `chosen` largest of p      y = Σ_{i in s} p_i · E_i(x)   [+ σ(w · x) · E_shared(x)]
 
 So a model may hold far more numbers than a token is multiplied with (Shazeer et al., "Outrageously Large Neural
-Networks", 2017; Fedus et al., "Switch Transformers", 2021; Jiang et al., "Mixtral of Experts", 2024). The weights of the
-chosen may be divided by their sum, which makes the softmax one over the chosen alone. A shared expert serves every
+Networks", 2017; Fedus et al., "Switch Transformers", 2021; Jiang et al., "Mixtral of Experts", 2024). The weights of
+the chosen may be divided by their sum, which makes the softmax one over the chosen alone. A shared expert serves every
 token, as strongly as a gate of its own lets it (Qwen 1.5-MoE, 2024).
 
 A router left to itself soon sends everything to the few experts that learnt first. What pulls it apart is

@@ -1,7 +1,7 @@
 """Mixtral: a Mistral whose feed-forwards are mixtures; the weights of the two experts of a token sum to 1.
 
-Jiang et al., "Mixtral of Experts" (2024). Files call the matrices of an expert w1 (gate), w3 (up) and w2 (down). Read and
-written as transformers' `MixtralForCausalLM` does; `router_jitter_noise` is not known.
+Jiang et al., "Mixtral of Experts" (2024). Files call the matrices of an expert w1 (gate), w3 (up) and w2 (down). Read
+and written as transformers' `MixtralForCausalLM` does; `router_jitter_noise` is not known.
 """
 
 from collections.abc import Mapping

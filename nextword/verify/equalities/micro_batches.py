@@ -7,18 +7,21 @@ did in widely used trainers until late 2024. It shows as a loss that depends on 
 from nextword.objectives.settings import ObjectiveSettings
 from nextword.train import loop
 from nextword.verify.equality import EPSILON, ROUNDINGS, Equality, Measured, largest
-from nextword.verify.subject import SHARES, Subject
+from nextword.verify.subject import SHARES, Subject, rebuilt
 from nextword.verify.training import begin, unequal, untrained
 
 MICRO = 2  # rows of a part: 33, 17 and 5 predictions or so
 DOCUMENTS = ObjectiveSettings(packing="documents")  # rows may then be of any length
 WHOLE_TEXTS = {"decoder": None, "encoder": DOCUMENTS, "encoder-decoder": DOCUMENTS}
+BALANCE = "router_aux_loss_coef"  # the key of its weight
 FLOOR = 0.01  # a tensor whose gradients are smaller than this share of the largest is measured against that share
 
 
 def measure(subject: Subject) -> Measured:
     """Rows with unequal numbers of predictions: gradients of the whole, and of parts added up."""
     model, note = subject.small()
+    if model.config.get(BALANCE):  # which each part has for itself (`nextword.models.mixture`)
+        model, note = rebuilt(model, {BALANCE: 0.0}), f"{note} without the balance of experts".strip()
     sides = []
     for micro in (None, MICRO):
         run = begin(subject, model, len(SHARES), micro, WHOLE_TEXTS[model.kind])
