@@ -6,7 +6,6 @@ a slightly stricter aim than the balance of the whole. In one part it is exactly
 `load_balancing_loss_func`.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from nextword.models.base import BALANCE, Batch, Output
 from nextword.models.costs import Costs
 from nextword.models.scores import head_logprobs
 from nextword.models.transformer import Transformer, TransformerSettings
-from nextword.nn.block import Source
 from nextword.nn.cache import KVCache
 from nextword.nn.loss import Term
 from nextword.nn.moe import Balance, Mixture, MixtureSettings
@@ -29,9 +27,7 @@ class MixtureTransformer(Transformer):
         super().__init__(settings, config)
         self.weight = next(b.feedforward.balance for b in settings.blocks if isinstance(b.feedforward, MixtureSettings))
 
-    def hidden(
-        self, batch: Batch, state: KVCache | None = None, sources: Sequence[Source | None] | None = None
-    ) -> Output:
+    def hidden(self, batch: Batch, state: KVCache | None = None) -> Output:
         """hidden_BTD after the last norm; without a state, the balance of the batch as a term of the loss."""
         if state is not None or not self.weight:
             return super().hidden(batch, state)

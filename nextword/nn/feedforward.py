@@ -10,6 +10,7 @@ times the width.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -102,12 +103,14 @@ def _gated(gate: Tensor, up: Tensor, activation: Activation) -> Tensor:
 class GatedFeedForward(nn.Module):
     """x_BTD -> W_down (f(W_gate x) ⊙ W_up x), of the same shape."""
 
+    LINEAR: ClassVar[type[nn.Linear]] = nn.Linear
+
     def __init__(self, settings: FeedForwardSettings) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[settings.activation]
-        self.gate = nn.Linear(settings.width, settings.ffn_width, bias=settings.bias)
-        self.up = nn.Linear(settings.width, settings.ffn_width, bias=settings.bias)
-        self.down = nn.Linear(settings.ffn_width, settings.width, bias=settings.bias)
+        self.gate = self.LINEAR(settings.width, settings.ffn_width, bias=settings.bias)
+        self.up = self.LINEAR(settings.width, settings.ffn_width, bias=settings.bias)
+        self.down = self.LINEAR(settings.ffn_width, settings.width, bias=settings.bias)
         self.drop = dropout(settings.dropout)
 
     def forward(self, x_BTD: Tensor) -> Tensor:

@@ -20,6 +20,13 @@ def empty_embedding(count: int, width: int) -> nn.Embedding:
     return nn.Embedding(count, width, _weight=torch.empty(count, width))
 
 
+class EmptyLinear(nn.Linear):
+    """A linear layer that nothing is drawn for yet: PyTorch's own drawing is most of what making one costs."""
+
+    def reset_parameters(self) -> None:
+        """Leaves the numbers as they are."""
+
+
 @torch.no_grad()
 def normal(weight: Tensor, std: float, generator: torch.Generator) -> None:
     """Fills `weight` (on the CPU) from N(0, std²)."""

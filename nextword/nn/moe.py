@@ -20,13 +20,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nextword.nn.feedforward import FeedForwardSettings, GatedFeedForward, PlainFeedForward, make_feedforward
-from nextword.nn.init import normal
+from nextword.nn.feedforward import FeedForwardSettings, GatedFeedForward
+from nextword.nn.init import EmptyLinear, normal
 
 
 @dataclass(frozen=True)
 class MixtureSettings(FeedForwardSettings):
-    """The feed-forward's settings are those of each expert.
+    """The feed-forward's settings are those of each expert, which is gated.
 
     experts: how many there are. chosen: how many a token passes. renormalise: the weights of these sum to 1.
     shared_width: in the middle of the expert that serves all (0: there is none). balance: the weight of that loss.
@@ -41,7 +41,7 @@ class MixtureSettings(FeedForwardSettings):
     def expert(self, ffn_width: int | None = None) -> FeedForwardSettings:
         """One expert, or the one that is shared."""
         width = self.ffn_width if ffn_width is None else ffn_width
-        return FeedForwardSettings(self.width, width, self.activation, self.bias, self.gated, self.dropout)
+        return FeedForwardSettings(self.width, width, self.activation, self.bias, dropout=self.dropout)
 
 
 class Balance:
@@ -68,6 +68,12 @@ class Balance:
         return len(p_X) * (f_X * p_X).sum()
 
 
+class Expert(GatedFeedForward):
+    """One of thousands in a model: nothing is drawn for it when it is made."""
+
+    LINEAR = EmptyLinear
+
+
 class Mixture(nn.Module):
     """x_BTD -> what each token's experts make of it, of the same shape."""
 
@@ -76,10 +82,10 @@ class Mixture(nn.Module):
         assert isinstance(settings, MixtureSettings)
         self.settings = settings
         self.router = nn.Linear(settings.width, settings.experts, bias=False)
-        self.experts = nn.ModuleList(make_feedforward(settings.expert()) for _ in range(settings.experts))
+        self.experts = nn.ModuleList(Expert(settings.expert()) for _ in range(settings.experts))
         self.shared, self.shared_gate = None, None
         if settings.shared_width:
-            self.shared = make_feedforward(settings.expert(settings.shared_width))
+            self.shared = Expert(settings.expert(settings.shared_width))
             self.shared_gate = nn.Linear(settings.width, 1, bias=False)
 
     def forward(self, x_BTD: Tensor, balance: Balance | None = None) -> Tensor:
@@ -124,9 +130,8 @@ class Mixture(nn.Module):
     def initialise(self, std: float, output_std: float, generator: torch.Generator) -> None:
         """As feed-forwards are; router and gate normal."""
         normal(self.router.weight, std, generator)
-        experts: list[GatedFeedForward | PlainFeedForward] = list(self.experts)  # type: ignore[arg-type]
-        for expert in experts:
-            expert.initialise(std, output_std, generator)
+        for expert in self.experts:
+            expert.initialise(std, output_std, generator)  # type: ignore[operator]
         if self.shared is not None:
             self.shared.initialise(std, output_std, generator)
             normal(self.shared_gate.weight, std, generator)

@@ -9,6 +9,7 @@ from nextword.models.create import create
 from nextword.models.mixture import MixtureTransformer
 from nextword.models.settings import ModelSettings
 from nextword.objectives.next_token import NextToken
+from nextword.train.blocks import recompute
 
 MIXTRAL_8X7B = {
     **{"model_type": "mixtral", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32},
@@ -41,7 +42,8 @@ QWEN3_30B = {
 )  # fmt: skip
 def test_published_sizes(config: dict[str, object], billions: float, active: float) -> None:
     figures = count(describe(config))
-    assert (round(figures.parameters / 1e9, 1), round(figures.active / 1e9, 1)) == (billions, active)
+    assert figures.parameters / 1e9 == pytest.approx(billions, abs=0.06)  # they are published rounded, or cut off
+    assert figures.active / 1e9 == pytest.approx(active, abs=0.06)
 
 
 def test_mixtral_counted_by_hand() -> None:
@@ -75,6 +77,19 @@ def test_without_weight_there_is_no_balance() -> None:
     made = model()
     made.weight = 0.0
     assert set(NextToken()(made, rows(torch.arange(18).view(2, 9)))) == {"next_token"}
+
+
+def test_activations_computed_again_tell_the_balance_once() -> None:
+    sides = []
+    for again in (False, True):
+        made = model()
+        made.weight = 1.0  # so that it shows
+        if again:
+            recompute(made)
+        loss = NextToken()(made, rows(torch.arange(18).view(2, 9)))
+        sum(term.total * term.weight for term in loss.values()).backward()
+        sides.append({name: w.grad for name, w in made.named_parameters()})
+    assert all(torch.equal(sides[1][name], gradient) for name, gradient in sides[0].items())
 
 
 @pytest.mark.parametrize("family", ["mixtral", "olmoe", "qwen2_moe", "qwen3_moe"])

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from nextword.models import llama_like, mixture_config
-from nextword.models.family import Special, typed
+from nextword.models.family import Special, aliased, typed
 from nextword.models.settings import ModelSettings
 from nextword.models.transformer import TransformerSettings
 
@@ -19,12 +19,13 @@ DEFAULTS = {  # transformers'
     **{"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "intermediate_size": 6144},
     "router_aux_loss_coef": 0.001,
 }
+ALIASES = {"num_local_experts": "num_experts"}  # what transformers 5 writes -> what published files have
 WINDOW_KEYS = ("sliding_window", "use_sliding_window")
 
 
 def describe(config: Mapping[str, Any]) -> TransformerSettings:
     """Our description of the blocks from a config.json; CheckpointError naming the key that is wrong or unknown."""
-    config = DEFAULTS | config
+    config = DEFAULTS | aliased(config, ALIASES)
     used = typed(config, "use_sliding_window", bool, False)
     further = () if used else ("max_window_layers",)
     keys = (*mixture_config.KEYS, *mixture_config.SPARSE_KEYS, *WINDOW_KEYS, *further)
