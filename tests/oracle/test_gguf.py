@@ -18,7 +18,7 @@ from nextword.tokenizers.settings import TokenizerSettings
 from nextword.tokenizers.train import train
 
 transformers = pytest.importorskip("transformers")
-pytest.importorskip("gguf")
+theirs_gguf = pytest.importorskip("gguf")
 
 SIZES: dict[str, Any] = {
     **{"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96},
@@ -39,9 +39,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {"tie_word_embeddings": True}),
     "gemma": ("Gemma", {"head_dim": 16}),
     "phi3": ("Phi3", {"original_max_position_embeddings": 64}),
+    "mixtral": ("Mixtral", {"num_local_experts": 3, "num_experts_per_tok": 2}),
 }
 
 
+OURS = {"w1": "gate", "w3": "up", "w2": "down"}
 TEXT = ["Once upon a time there was a cat.", "The cat sat on the mat, and the dog sat too.", "I'll go"]
 
 
@@ -100,6 +102,26 @@ def test_transformers_reads_what_we_write(name: str, tmp_path: Path) -> None:
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 
 
+@pytest.mark.parametrize(("kind", "stored"), [("f32", "F32"), ("q8_0", "Q8_0")])
+def test_experts_are_stacked_under_the_names_of_ggufs_own_package(kind: str, stored: str, tmp_path: Path) -> None:
+    drawn("mixtral", tmp_path / "hf")
+    assembly.save(tmp_path / "m.gguf", load_model(tmp_path / "hf"), tokenizer(), kind)
+    file = theirs_gguf.GGUFReader(tmp_path / "m.gguf")
+    keys, names = theirs_gguf.Keys.LLM, theirs_gguf.get_tensor_name_map(theirs_gguf.MODEL_ARCH.LLAMA, 2)
+    assert file.fields[keys.EXPERT_COUNT.format(arch="llama")].contents() == 3
+    assert file.fields[keys.EXPERT_USED_COUNT.format(arch="llama")].contents() == 2
+    found = {tensor.name: tensor for tensor in file.tensors}
+    router = found[names.get_name("model.layers.1.block_sparse_moe.gate") + ".weight"]
+    assert router.tensor_type.name == "F32" and router.data.shape == (3, 64)
+    for part, shape in {"w1": (3, 96, 64), "w3": (3, 96, 64), "w2": (3, 64, 96)}.items():
+        tensor = found[names.get_name(f"layers.1.feed_forward.experts.{part}") + ".weight"]
+        assert tensor.tensor_type.name == stored and tuple(tensor.shape[::-1]) == shape
+        each = [load_model(tmp_path / "hf").get_parameter(f"blocks.1.feedforward.experts.{n}.{OURS[part]}.weight")
+                for n in range(3)]  # fmt: skip
+        read = torch.from_numpy(theirs_gguf.dequantize(tensor.data, tensor.tensor_type))
+        torch.testing.assert_close(read, torch.stack(each).detach(), rtol=0, atol=0 if kind == "f32" else 0.004)
+
+
 @pytest.mark.parametrize("kind", ["f16", "bf16", "q8_0", "q4_0"])
 def test_each_format_is_as_near_as_it_promises(kind: str, tmp_path: Path) -> None:
     drawn("llama", tmp_path / "hf")
@@ -129,7 +151,9 @@ def test_what_gguf_has_no_words_for_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"general.architecture": "mamba"}, "architecture 'mamba'"),
-        ({"llama.expert_count": 8}, "llama.expert_count = 8 is not known"),
+        ({"llama.expert_count": 8}, "llama.expert_used_count must be a whole number"),
+        ({"llama.expert_count": 8, "llama.expert_used_count": 2}, "lacks 'blk.0.ffn_gate_inp.weight'"),
+        ({"llama.expert_used_count": 2}, "llama.expert_used_count = 2 is not known"),
         ({"llama.attention.head_count": "x"}, "head_count must be a whole number"),
         ({"llama.attention.head_count": 3}, "head"),
         ({"llama.block_count": 5}, "lacks 'blk.2"),

@@ -11,10 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from nextword.core.errors import CheckpointError, nearest
+from nextword.models.gguf import mixture
 from nextword.models.gguf.rope import read_rope, write_rope
 from nextword.models.transformer import TransformerSettings
 from nextword.models.weights import SAME, Rule, Tensors, Transform
 from nextword.nn.feedforward import ACTIVATIONS
+from nextword.nn.moe import MixtureSettings
 
 ARCHITECTURES = "nextword.models.gguf.architectures"
 # values that describe the vocabulary or follow from others, and switches that must be off
@@ -47,10 +49,17 @@ class Architecture:
     fused: bool = False
     more: frozenset[str] = frozenset()
     activation: str = "silu"
+    experts: "Architecture | None" = None
+
+    def of(self, model_type: object) -> "Architecture":
+        """This one, or the one with experts, by the `model_type` of a config.json."""
+        return self.experts if self.experts is not None and self.experts.model_type == model_type else self
 
     def config(self, name: str, values: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> dict[str, Any]:
         """The config.json of a file's values; CheckpointError naming a value that is missing, wrong or unknown."""
         get = Getter(name, values, where)
+        if self.experts is not None and get.own.get(mixture.EXPERTS):
+            return self.experts.config(name, values, tensors, where)
         get.check(KNOWN | self.more)
         heads, width = get.integer("attention.head_count"), get.integer("embedding_length")
         head_width = get.integer("attention.key_length", width // heads)
@@ -82,6 +91,8 @@ class Architecture:
         found |= read_rope(get, tensors, found["max_position_embeddings"])
         ids = {key: values.get(f"tokenizer.ggml.{theirs}") for key, theirs in ROLES.items()}
         found |= {key: number for key, number in ids.items() if isinstance(number, int)}
+        if mixture.EXPERTS in self.more:
+            found |= mixture.config(get)
         if self.model_type == "llama":
             found["attention_bias"], found["mlp_bias"] = (
                 f"blk.0.{part}.bias" in tensors for part in ("attn_q", "ffn_gate")
@@ -114,7 +125,8 @@ class Architecture:
             "vocab_size": settings.vocab_size,
         }
         rope, tensors = write_rope(settings.rope, attention.head_width)
-        return {f"{name}.{key}": value for key, value in (found | rope).items()}, tensors
+        found |= rope | mixture.values(settings)
+        return {f"{name}.{key}": value for key, value in found.items()}, tensors
 
     def rules(self, config: Mapping[str, Any]) -> list[Rule]:
         """GGUF's names, and transformers'."""
@@ -130,26 +142,26 @@ class Architecture:
         return found
 
     def _layer(self, theirs: str, ours: str, block: Any) -> Iterable[Rule]:
-        attention = block.attention
+        attention, ffn = block.attention, block.feedforward
         yield Rule((f"{theirs}.attn_norm.weight",), (f"{ours}.input_layernorm.weight",), self.norm)
         yield Rule((f"{theirs}.ffn_norm.weight",), (f"{ours}.post_attention_layernorm.weight",), self.norm)
         output_bias = attention.bias if attention.output_bias is None else attention.output_bias
         names = {"attn_output": ("self_attn.o_proj", output_bias, SAME)}
         if self.fused:
-            names |= {
-                "attn_qkv": ("self_attn.qkv_proj", attention.bias, SAME),
-                "ffn_up": ("mlp.gate_up_proj", block.feedforward.bias, SAME),
-            }
+            names["attn_qkv"] = "self_attn.qkv_proj", attention.bias, SAME
         else:
             query, key = (pairs(heads) if self.permuted else SAME for heads in (attention.heads, attention.kv_heads))
             names |= {
                 "attn_q": ("self_attn.q_proj", attention.bias, query),
                 "attn_k": ("self_attn.k_proj", attention.bias, key),
                 "attn_v": ("self_attn.v_proj", attention.bias, SAME),
-                "ffn_gate": ("mlp.gate_proj", block.feedforward.bias, SAME),
-                "ffn_up": ("mlp.up_proj", block.feedforward.bias, SAME),
             }
-        names["ffn_down"] = ("mlp.down_proj", block.feedforward.bias, SAME)
+        if isinstance(ffn, MixtureSettings):
+            yield from mixture.rules(theirs, ours, ffn.experts)
+        else:
+            gate = {"ffn_up": "gate_up_proj"} if self.fused else {"ffn_gate": "gate_proj", "ffn_up": "up_proj"}
+            parts = gate | {"ffn_down": "down_proj"}
+            names |= {name: (f"mlp.{part}", ffn.bias, SAME) for name, part in parts.items()}
         for name, (part, bias, transform) in names.items():
             for kind in ("weight", "bias")[: 1 + bias]:
                 yield Rule((f"{theirs}.{name}.{kind}",), (f"{ours}.{part}.{kind}",), transform)

@@ -17,6 +17,7 @@ from nextword.models.family import Storable, find
 from nextword.models.gguf import container
 from nextword.models.gguf.architecture import ARCHITECTURES, Architecture
 from nextword.models.gguf.blocks import FORMATS
+from nextword.models.gguf.mixture import ROUTER
 from nextword.models.gguf.rope import DIVISORS
 from nextword.models.weights import to_ours, to_theirs
 
@@ -28,7 +29,7 @@ FILE_TYPES = {
     "bf16": 32,
 }  # general.file_type: what most weights are stored in
 EDGES = {"token_embd.weight", "output.weight"}  # they suffer most from 4 bits and are kept in 8
-ALSO = {"mistral": "llama"}  # model_type -> the architecture that says the same
+ALSO = {"mistral": "llama", "mixtral": "llama"}  # model_type -> the architecture that says the same
 
 
 def find_architecture(name: object, where: str) -> Architecture:
@@ -42,7 +43,7 @@ def find_architecture(name: object, where: str) -> Architecture:
 def load(content: container.Content, dtype: torch.dtype | None = None, device: str = "cpu") -> Storable:
     """The model of a file that `container.read` has read; quantised weights become numbers of `dtype` (None: fp32)."""
     path, config = content.path, config_of(content)
-    architecture = find_architecture(content.values["general.architecture"], str(path))
+    architecture = find_architecture(content.values["general.architecture"], str(path)).of(config["model_type"])
     stored: dict[str, Tensor] = {}
     for name, tensor in content.tensors():
         if name != DIVISORS:
@@ -69,13 +70,13 @@ def check(config: Mapping[str, Any]) -> str:
         raise CheckpointError(
             f"models of model_type {kind!r} are not written to GGUF; those of {', '.join(names(ARCHITECTURES))} are"
         )
-    find_architecture(name, "the model").values(name, _renamed(config, name))
+    find_architecture(name, "the model").of(kind).values(name, _renamed(config, name))
     return name
 
 
 def _renamed(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The config as one of the family whose name the architecture has (Mistral's without its empty window)."""
-    if config.get("model_type") == name:
+    """The config as one of the family that the architecture is described by: Mistral's without its empty window."""
+    if config.get("model_type") != "mistral":
         return dict(config)
     if config.get("sliding_window") is not None:
         raise CheckpointError(f"GGUF's {name} has no window: sliding_window is {config['sliding_window']}")
@@ -85,11 +86,11 @@ def _renamed(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 def write(path: Path, model: Storable, kind: str, values: Mapping[str, Any]) -> None:
     """Writes a file with the weights in format `kind`, and `values` beside the model's own.
 
-    Vectors stay fp32; a matrix whose rows are no multiple of a block becomes fp16; embedding and output of a file of
-    4 bits are kept in 8.
+    Vectors and routers stay fp32; a matrix whose rows are no multiple of a block becomes fp16; embedding and output of
+    a file of 4 bits are kept in 8.
     """
     name = check(model.config)
-    architecture = find_architecture(name, str(path))
+    architecture = find_architecture(name, str(path)).of(model.config.get("model_type"))
     config = _renamed(model.config, name)
     own, extra = architecture.values(name, config)
     family = find(model.config.get("model_type"), "the model")
@@ -102,7 +103,7 @@ def write(path: Path, model: Storable, kind: str, values: Mapping[str, Any]) -> 
 
 def stored_as(name: str, tensor: Tensor, kind: str) -> str:
     """The format in which a tensor is kept in a file of that kind."""
-    if tensor.dim() == 1:
+    if tensor.dim() == 1 or f".{ROUTER}." in name:
         return "f32"
     if kind == "q4_0" and name in EDGES:
         kind = "q8_0"
