@@ -15,6 +15,7 @@ To read texts longer than those trained on, the frequencies are scaled; each way
 | Llama3 | low frequencies divided, high ones kept, a ramp between | Llama 3.1, 2024 |
 | Yarn | a ramp over the pairs' numbers of turns, and warmer attention | Peng et al., "YaRN", 2023 |
 | LongRope | a divisor for each pair, another beyond the trained length | Ding et al., "LongRoPE", 2024 |
+| Within | θ_k as it is, and no longer texts | |
 """
 
 import math
@@ -23,6 +24,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from nextword.core.errors import SettingsError
 
 
 class Scaling(Protocol):
@@ -158,7 +161,31 @@ class LongRope:
         return 1.0 / (torch.tensor(factors, dtype=torch.float32, device="cpu") * powers)
 
 
-STRETCHING = (DynamicNTK, LongRope)  # scalings by which a text beyond the trained length has frequencies of its own
+@dataclass(frozen=True)
+class Within:
+    """No scaling up to `trained_length`; `reason`: what changes the numbers of longer texts, which are refused."""
+
+    trained_length: int
+    reason: str
+    gain: float = 1.0
+
+    def frequencies(self, base: float, head_width: int) -> Tensor:
+        """θ_k."""
+        return plain_frequencies(base, head_width)
+
+    def stretched(self, base: float, head_width: int, lengths_B: Tensor) -> Tensor:
+        """θ_k for each row, (B, E/2): padding may lead beyond the length; SettingsError where a text does."""
+        longest = int(lengths_B.max())
+        if longest > self.trained_length:
+            raise SettingsError(
+                f"a text of {longest} tokens is longer than the {self.trained_length} within which nextword computes "
+                f"this model ({self.reason} change what is beyond): shorten it"
+            )
+        return plain_frequencies(base, head_width).to(lengths_B.device).expand(len(lengths_B), -1)
+
+
+# scalings by which a text beyond the trained length has frequencies of its own, or none
+STRETCHING = (DynamicNTK, LongRope, Within)
 
 
 @dataclass(frozen=True)
