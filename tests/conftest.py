@@ -91,26 +91,28 @@ TINY_TEXT = [
 ]
 
 
+TINY = {"width": 32, "depth": 2, "heads": 4, "max_length": 64, "order": 3, "buckets": 64, "experts": 3}
+
+
 def _make_tiny(family: str, folder: Path) -> None:
     import numpy as np
     import torch
 
+    from nextword.core.registry import part
     from nextword.models.checkpoint import save_model
     from nextword.models.create import create
-    from nextword.models.settings import ModelSettings
+    from nextword.models.settings import FAMILIES, ModelSettings
+    from nextword.objectives.choose import PURPOSES
     from nextword.tokenizers.settings import TokenizerSettings
     from nextword.tokenizers.train import train
 
-    purpose = {"bert": "bert", "electra": "bert", "t5": "t5", "bart": "t5", "marian": "t5"}.get(family)
+    sizes = {name: size for name, size in TINY.items() if name in part(FAMILIES, family, "FAMILY").honoured}  # type: ignore[attr-defined]
+    purpose = PURPOSES[create(ModelSettings(family=family, **sizes), 10, 0, pad_id=0).kind]  # type: ignore[arg-type]
     vocab_size = 400 if purpose == "t5" else 300  # a hundred of them sentinels
     tokenizer = train(TokenizerSettings(vocab_size=vocab_size, min_frequency=1, purpose=purpose), iter(TINY_TEXT))
-    transformer = {"width": 32, "depth": 2, "heads": 4}
-    sizes = {"lstm": {"width": 32}, "ngram": {"order": 3}, "t5": transformer}.get(
-        family, {**transformer, "max_length": 64}
-    )
     model = create(
         ModelSettings(family=family, **sizes), tokenizer.vocab_size, 0,  # type: ignore[arg-type]
-        eos_id=tokenizer.eos_id, bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id, bos_id=tokenizer.bos_id, pad_id=tokenizer.pad_id,
     )  # fmt: skip
     if family == "ngram":
         ids = np.array([i for text in TINY_TEXT for i in (*tokenizer.encode(text), tokenizer.eos_id)])
