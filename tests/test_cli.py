@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from nextword.cli import VERBS
+from nextword.core.registry import names
+from nextword.models.settings import FAMILIES
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,11 +35,12 @@ def test_every_verb_has_help_with_examples_that_parse(verb: str) -> None:
     assert f"nextword {verb}" in result.stdout.split("Examples:")[1]
 
 
-def test_help_of_a_verb_imports_no_torch() -> None:
+def test_help_of_a_verb_names_every_family_and_imports_no_torch() -> None:
     body = "try: cli.main(['pretrain', '--help'])\nfinally: print('torch' in sys.modules)"
     code = f"import sys; from nextword import cli\n{body}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout.splitlines()[-1] == "False"
+    assert {"llama", "xlm_roberta", "qwen3_moe"} <= set(names(FAMILIES)) <= set(re.findall(r"\w+", result.stdout))
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,10 @@ from nextword.core.errors import CheckpointError, NextwordError, SettingsError, 
 from nextword.core.registry import names, part
 from nextword.models.base import LanguageModel
 from nextword.models.costs import Costs
-from nextword.models.settings import ModelSettings
+from nextword.models.settings import FAMILIES, ModelSettings
 from nextword.models.weights import Rule
 from nextword.nn.feedforward import ACTIVATIONS
 
-FAMILIES = "nextword.models.families"
 QUANTISED = "quantization_config"  # the key of config.json by which files of packed weights are known
 
 # keys of a config.json that describe the file, its history or its handling, and change no number that is computed

@@ -9,8 +9,11 @@ from typing import Annotated, ClassVar
 
 from cyclopts import Parameter
 
+from nextword.core.registry import names
 from nextword.core.settings import in_range
 
+FAMILIES = "nextword.models.families"
+KINDS = f"The kind of model (nextword learns fastest; docs/models.md says what they are): {', '.join(names(FAMILIES))}."
 LARGEST_ORDER = 10  # an n-gram of a higher order is its own training text
 
 
@@ -20,8 +23,8 @@ class ModelSettings:
 
     MAIN: ClassVar[str] = "family"  # `--model lstm` stands for `--model.family lstm`
 
-    family: Annotated[str, Parameter(alias="--model")] = "llama"
-    "The kind of model: llama, gpt2, bert, electra, t5, nextword (learns fastest), lstm, ngram; docs/models.md: more."
+    family: Annotated[str, Parameter(alias="--model", help=KINDS)] = "llama"
+    "The kind of model: the name of a file of FAMILIES, all of which the help lists."
     width: int | None = None
     "Width of the residual stream, d_model (256)."
     depth: int | None = None

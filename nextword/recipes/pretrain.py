@@ -22,8 +22,8 @@ from nextword.data.shards import TOKENIZER, Tokens
 from nextword.models.checkpoint import load_config, load_model, write_model
 from nextword.models.count import count as count_costs
 from nextword.models.create import create
-from nextword.models.family import FAMILIES, Family, Storable, note_of
-from nextword.models.settings import ModelSettings
+from nextword.models.family import Family, Storable, note_of
+from nextword.models.settings import FAMILIES, ModelSettings
 from nextword.objectives.choose import choose, heads, settled
 from nextword.objectives.settings import ObjectiveSettings
 from nextword.recipes.pretrain_settings import PretrainSettings

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from nextword.core.errors import SettingsError
 from nextword.core.registry import part
-from nextword.models.family import FAMILIES, Family
-from nextword.models.settings import ModelSettings
+from nextword.models.family import Family
+from nextword.models.settings import FAMILIES, ModelSettings
 from nextword.recipes.tune_settings import TuneSection
 from nextword.train.settings import TrainSettings
 
