@@ -17,6 +17,7 @@ from nextword.engine.scheduler import Apart, Scheduler, Text, Work
 from nextword.engine.settings import EngineSettings
 from nextword.engine.step import Stepper
 from nextword.models.base import Batch, LanguageModel
+from nextword.models.mixture import MixtureTransformer
 from nextword.models.stack import Places
 from nextword.models.transformer import Transformer
 from nextword.nn.mask import Reach
@@ -32,7 +33,11 @@ def pages(model: LanguageModel) -> bool:
 
     Kinds of transformers with a state of their own beside the cache (the last tokens, for n-gram embeddings) cannot.
     """
-    if type(model) is not Transformer or model.kind != "decoder" or model.settings.bias is not None:
+    if (
+        type(model) not in {Transformer, MixtureTransformer}
+        or model.kind != "decoder"
+        or model.settings.bias is not None
+    ):
         return False
     scaled = [rope.scaling for rope in (model.settings.rope, model.settings.near_rope) if rope]
     blocks = model.settings.blocks

@@ -96,31 +96,15 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special, **own: Any
     if chosen > experts:
         raise SettingsError(f"model.experts_per_token {chosen} must be at most model.experts {experts}")
     config = llama_like.fresh(settings, vocab_size, special)
-    multiple = llama_like.FFN_MULTIPLE
-    return (
-        config
-        | {
-            "intermediate_size": settings.ffn_width
-            or -(-config["intermediate_size"] // (chosen * multiple)) * multiple,
-            "num_experts": experts,
-            "num_experts_per_tok": chosen,
-            "output_router_logits": False,
-            "router_aux_loss_coef": BALANCE,
-        }
-        | own
-    )
+    if settings.ffn_width is None:
+        multiple = llama_like.FFN_MULTIPLE
+        config["intermediate_size"] = -(-config["intermediate_size"] // (chosen * multiple)) * multiple
+    config |= {"num_experts": experts, "num_experts_per_tok": chosen}
+    return config | {"output_router_logits": False, "router_aux_loss_coef": BALANCE} | own
 
 
 def fine(config: dict[str, Any], **own: Any) -> dict[str, Any]:
     """The same in Qwen's words: the width of a feed-forward that all tokens pass is that of the chosen together."""
     width = config["intermediate_size"]
-    return (
-        config
-        | {
-            "decoder_sparse_step": 1,
-            "intermediate_size": width * config["num_experts_per_tok"],
-            "mlp_only_layers": [],
-            "moe_intermediate_size": width,
-        }
-        | own
-    )
+    config |= {"intermediate_size": width * config["num_experts_per_tok"], "moe_intermediate_size": width}
+    return config | {"decoder_sparse_step": 1, "mlp_only_layers": []} | own

@@ -71,7 +71,7 @@ def check_blocks(engine: Engine) -> None:
 PROMPTS = [(3, 1, 4, 1, 5, 9, 2, 6), (2, 7), (1,), tuple(range(5, 40)), (3, 1, 4, 1, 5, 9, 2, 6, 5, 3)]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "lstm", "ngram", "mistral", "gpt_neox", "nextword"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "lstm", "ngram", "mistral", "gpt_neox", "nextword", "mixtral"])
 @pytest.mark.parametrize("compiled", ["auto", "never"])
 def test_each_gets_what_it_gets_alone(family: str, compiled: Any) -> None:
     if compiled == "auto" and family in {"lstm", "ngram", "mistral", "nextword"}:

@@ -38,7 +38,8 @@ class Architecture:
     model_type: of the config.json that is made of its values. describe: that family's. own: what its config.json says
     beside the sizes. permuted: queries and keys are kept with their rotary pairs side by side. norm: how the weights
     of norms are kept. fused: one matrix holds queries, keys and values, and one gate and up. more: values known beside
-    those of all. activation: the only one that readers of the architecture compute with.
+    those of all. activation: the only one that readers of the architecture compute with. experts: the
+    architecture of models whose feed-forwards are mixtures, where they go by the same name.
     """
 
     model_type: str
@@ -92,7 +93,7 @@ class Architecture:
         ids = {key: values.get(f"tokenizer.ggml.{theirs}") for key, theirs in ROLES.items()}
         found |= {key: number for key, number in ids.items() if isinstance(number, int)}
         if mixture.EXPERTS in self.more:
-            found |= mixture.config(get)
+            found |= mixture.config(get, layers, tensors)
         if self.model_type == "llama":
             found["attention_bias"], found["mlp_bias"] = (
                 f"blk.0.{part}.bias" in tensors for part in ("attn_q", "ffn_gate")

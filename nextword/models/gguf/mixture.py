@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nextword.core.errors import CheckpointError
 from nextword.models.transformer import TransformerSettings
@@ -19,9 +20,13 @@ ROUTER = "ffn_gate_inp"
 PARTS = {"gate": "w1", "up": "w3", "down": "w2"}  # Mixtral's names of an expert's matrices
 
 
-def config(get: Any) -> dict[str, Any]:
+def config(get: Any, layers: int, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """The part of a config.json that describes the mixtures; `get` gives the file's values."""
-    return {"num_local_experts": get.integer(EXPERTS), "num_experts_per_tok": get.integer(CHOSEN)}
+    experts, chosen = get.integer(EXPERTS), get.integer(CHOSEN)
+    held = sum(tensor.numel() for name, tensor in tensors.items() if name.endswith("_exps.weight"))
+    if experts * layers > held:  # before anything is made for each of them
+        raise CheckpointError(f"{get.where} holds {held} numbers of experts, too few for {experts} in {layers} layers")
+    return {"num_local_experts": experts, "num_experts_per_tok": chosen}
 
 
 def values(settings: TransformerSettings) -> Mapping[str, int]:
