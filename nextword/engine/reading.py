@@ -33,11 +33,9 @@ def pages(model: LanguageModel) -> bool:
 
     Kinds of transformers with a state of their own beside the cache (the last tokens, for n-gram embeddings) cannot.
     """
-    if (
-        type(model) not in {Transformer, MixtureTransformer}
-        or model.kind != "decoder"
-        or model.settings.bias is not None
-    ):
+    if type(model) not in {Transformer, MixtureTransformer}:
+        return False
+    if model.kind != "decoder" or model.settings.bias is not None:
         return False
     scaled = [rope.scaling for rope in (model.settings.rope, model.settings.near_rope) if rope]
     blocks = model.settings.blocks
