@@ -9,8 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from nextword.cli import VERBS
-from nextword.core.registry import names
-from nextword.models.settings import FAMILIES
+from nextword.models.settings import MADE
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,7 +39,7 @@ def test_help_of_a_verb_names_every_family_and_imports_no_torch() -> None:
     code = f"import sys; from nextword import cli\n{body}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout.splitlines()[-1] == "False"
-    assert {"llama", "xlm_roberta", "qwen3_moe"} <= set(names(FAMILIES)) <= set(re.findall(r"\w+", result.stdout))
+    assert {"llama", "xlm_roberta", "qwen3_moe"} <= set(MADE) <= set(re.findall(r"\w+", result.stdout))
 
 
 @pytest.mark.parametrize(

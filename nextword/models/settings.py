@@ -13,7 +13,9 @@ from nextword.core.registry import names
 from nextword.core.settings import in_range
 
 FAMILIES = "nextword.models.families"
-KINDS = f"The kind of model (nextword learns fastest; docs/models.md says what they are): {', '.join(names(FAMILIES))}."
+READ_ALONE = frozenset({"clip", "clip_text_model"})  # families that cannot be made fresh
+MADE = tuple(name for name in names(FAMILIES) if name not in READ_ALONE)
+KINDS = f"The kind of model (nextword learns fastest; docs/models.md says what they are): {', '.join(MADE)}."
 LARGEST_ORDER = 10  # an n-gram of a higher order is its own training text
 
 
@@ -24,7 +26,7 @@ class ModelSettings:
     MAIN: ClassVar[str] = "family"  # `--model lstm` stands for `--model.family lstm`
 
     family: Annotated[str, Parameter(alias="--model", help=KINDS)] = "llama"
-    "The kind of model: the name of a file of FAMILIES, all of which the help lists."
+    "The kind of model: one of MADE, all of which the help lists."
     width: int | None = None
     "Width of the residual stream, d_model (256)."
     depth: int | None = None

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from nextword.core.errors import SettingsError
+from nextword.core.registry import names, part
 from nextword.core.settings import build
 from nextword.models.base import Batch, LanguageModel
 from nextword.models.create import create
-from nextword.models.settings import ModelSettings
+from nextword.models.settings import FAMILIES, MADE, READ_ALONE, ModelSettings
 
 SENTENCE = [1, 7, 3, 9, 3, 2, 8, 3, 4, 9, 9, 5, 0]
 VOCABULARY = 12
@@ -24,6 +25,14 @@ def test_a_seed_gives_one_model_and_uses_no_other_generator(family: str) -> None
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     if family != "ngram":
         assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_families_that_are_read_alone_refuse_to_begin_and_all_others_have_sizes() -> None:
+    honoured = {name: part(FAMILIES, name, "FAMILY").honoured for name in names(FAMILIES)}  # type: ignore[attr-defined]
+    assert {name for name, sizes in honoured.items() if not sizes} == READ_ALONE == set(honoured) - set(MADE)
+    for name in READ_ALONE:
+        with pytest.raises(SettingsError, match="which nextword does not train: load one"):
+            create(ModelSettings(family=name), VOCABULARY, 0)
 
 
 def test_llama_starts_as_documented() -> None:

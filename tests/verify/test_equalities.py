@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from nextword.core.errors import ResourceError
-from nextword.core.registry import names
 from nextword.data.labelled import Labelled
 from nextword.engine.step import PlainSteps
 from nextword.models import checkpoint as models
 from nextword.models.base import Batch, Output
 from nextword.models.create import create
-from nextword.models.settings import ModelSettings
+from nextword.models.settings import MADE, ModelSettings
 from nextword.models.stack import Places, Stack
 from nextword.quant import files
 from nextword.quant import format as formats
@@ -37,7 +36,7 @@ def test_every_equality_is_found_by_its_file() -> None:
     assert known() == names
 
 
-@pytest.mark.parametrize("family", names("nextword.models.families"))
+@pytest.mark.parametrize("family", MADE)
 def test_a_fresh_model_of_every_family_passes(subject: Make, family: str) -> None:
     trial = subject(family)
     before = {name: tensor.clone() for name, tensor in trial.model.state_dict().items()}
