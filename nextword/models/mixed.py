@@ -8,15 +8,15 @@ whose products are what costs time, are left with what depends on the context. E
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nextword.models.base import Batch, Output, refuse
 from nextword.models.costs import Costs
+from nextword.models.read_state import ReadState, extended, nothing_read
 from nextword.models.transformer import PARTS, Transformer, TransformerSettings
-from nextword.nn.cache import KVCache
 from nextword.nn.init import empty_embedding, normal, zeros
 from nextword.nn.ngrams import NgramEmbedding
 from nextword.nn.norm import NormSettings, make_norm
@@ -38,30 +38,6 @@ class MixedSettings(TransformerSettings):
     valued: tuple[int, ...] = ()
 
 
-class ReadState(NamedTuple):
-    """The state: the KV cache, and every id read so far, ids_BS, of which a row's first `lengths_B` count."""
-
-    cache: KVCache
-    ids_BS: Tensor
-
-    @property
-    def lengths_B(self) -> Tensor:
-        """The tokens that each row has read."""
-        return self.cache.lengths_B
-
-    def select(self, rows: Tensor) -> "ReadState":
-        """A copy of the given rows."""
-        return ReadState(self.cache.select(rows), self.ids_BS[rows])
-
-    def crop(self, lengths_B: Tensor) -> "ReadState":
-        """The state after the first `lengths_B` tokens of each row."""
-        return ReadState(self.cache.crop(lengths_B), self.ids_BS)
-
-    def fork(self, row: int, count: int) -> "ReadState":
-        """`count` copies of one row."""
-        return ReadState(self.cache.fork(row, count), self.ids_BS[row].expand(count, -1))
-
-
 class MixedTransformer(Transformer):
     """Ids in; position t of hidden_BTD is what predicts the token after t. A LanguageModel."""
 
@@ -80,8 +56,7 @@ class MixedTransformer(Transformer):
         self.values = nn.ModuleDict({str(n): empty_embedding(settings.vocab_size, width) for n in settings.valued})
 
     def start(self, rows: int, length: int) -> ReadState:  # noqa: D102 - as Transformer's
-        cache = super().start(rows, length)
-        return ReadState(cache, torch.zeros(rows, 0, dtype=torch.int64, device=cache.lengths_B.device))
+        return nothing_read(super().start(rows, length))
 
     def hidden(self, batch: Batch, state: ReadState | None = None) -> Output:
         """hidden_BTD after the last norm; with a state, the tokens follow those that it holds."""
@@ -119,12 +94,3 @@ class MixedTransformer(Transformer):
         if self.head.weight is not None:
             normal(self.embedding.weight, 1.0, generator)
             zeros(self.head.weight)
-
-
-def extended(ids_BS: Tensor, ids_BT: Tensor, places_BT: Tensor, span: int) -> Tensor:
-    """The ids of `ids_BS` with new ones at their places, (B, span)."""
-    rows = len(ids_BT)
-    longer_BS = ids_BS.new_zeros(rows, span)
-    kept = min(span, ids_BS.shape[1])
-    longer_BS[:, :kept] = ids_BS[:, :kept]
-    return longer_BS.scatter_(1, places_BT.expand(rows, -1), ids_BT)

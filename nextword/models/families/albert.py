@@ -11,18 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from nextword.core.errors import CheckpointError
-from nextword.models.encoders import (
-    Architecture,
-    architecture,
-    crowned,
-    head_rules,
-    output_copies,
-    output_rules,
-    pairs,
-    sequence_head,
-    unused,
-    usual,
-)
+from nextword.models import encoders
 from nextword.models.families import bert
 from nextword.models.families.electra import narrowed
 from nextword.models.family import Family, Special, check_keys, known_activation, required, typed
@@ -57,13 +46,13 @@ CLASSES = {f"{PREFIX}pooler": "sequence.prepare.dense", "classifier": "sequence.
 ORDER = {f"{PREFIX}pooler": f"{NEXT_SENTENCE}.prepare.dense", "sop_classifier.classifier": f"{NEXT_SENTENCE}.classes"}
 
 
-def top(config: Mapping[str, Any]) -> Architecture:
+def top(config: Mapping[str, Any]) -> encoders.Architecture:
     """What stands on the body, by the config's `architectures`."""
-    sequence = sequence_head(config, "tanh", drops=DROPS)
-    known = usual(config, "Albert", PREFIX, sequence, CLASSES, "pooler")
+    sequence = encoders.sequence_head(config, "tanh", drops=DROPS)
+    known = encoders.usual(config, "Albert", PREFIX, sequence, CLASSES, "pooler")
     pairs_of = replace(sequence, name=NEXT_SENTENCE)
-    known["AlbertForPreTraining"] = Architecture(PREFIX, output=True, heads=(pairs_of,), names=ORDER)
-    return architecture(config, known, "AlbertForMaskedLM")
+    known["AlbertForPreTraining"] = encoders.Architecture(PREFIX, output=True, heads=(pairs_of,), names=ORDER)
+    return encoders.architecture(config, known, "AlbertForMaskedLM")
 
 
 def describe(config: Mapping[str, Any]) -> TransformerSettings:
@@ -77,7 +66,7 @@ def describe(config: Mapping[str, Any]) -> TransformerSettings:
     body = replace(body, blocks=body.blocks[:1] * len(layers), order=layers)
     if body.embedding.narrow is None:  # it has the matrix in any case
         body = replace(body, embedding=replace(body.embedding, narrow=body.width))
-    return crowned(body, top(config), HeadSettings(bias=True, transform=activation, norm=body.embedding.norm))
+    return encoders.crowned(body, top(config), HeadSettings(bias=True, transform=activation, norm=body.embedding.norm))
 
 
 def order(config: Mapping[str, Any]) -> tuple[int, ...]:
@@ -105,22 +94,22 @@ def rules(config: Mapping[str, Any]) -> Iterable[Rule]:
     for block in sorted(set(order(config))):
         group, part = divmod(block, inner)
         stored = f"{on.prefix}encoder.albert_layer_groups.{group}.albert_layers.{part}."
-        yield from pairs(stored, f"blocks.{block}.", LAYER)
+        yield from encoders.pairs(stored, f"blocks.{block}.", LAYER)
     if on.output:
-        yield from pairs("predictions.", "head.prepare.", OUTPUT)
-        yield from output_rules(config, BIAS, DECODER)
-    yield from head_rules(on)
+        yield from encoders.pairs("predictions.", "head.prepare.", OUTPUT)
+        yield from encoders.output_rules(config, BIAS, DECODER)
+    yield from encoders.head_rules(on)
 
 
 def ignored(config: Mapping[str, Any]) -> frozenset[str]:
     """A table of numbers from 0 on, and layers that are kept in files of models that have no use for them."""
     tables = {f"{prefix}embeddings.position_ids" for prefix in ("", PREFIX)}
-    return tables | unused(top(config), (f"{PREFIX}pooler", "sop_classifier.classifier"))
+    return tables | encoders.unused(top(config), (f"{PREFIX}pooler", "sop_classifier.classifier"))
 
 
 def copies(config: Mapping[str, Any]) -> dict[str, str]:
     """The output matrix and bias of a tied model, which some files repeat."""
-    return output_copies(config, f"{PREFIX}embeddings.word_embeddings.weight", BIAS, DECODER)
+    return encoders.output_copies(config, f"{PREFIX}embeddings.word_embeddings.weight", BIAS, DECODER)
 
 
 def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[str, Any]:

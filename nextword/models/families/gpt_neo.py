@@ -9,18 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from nextword.core.errors import CheckpointError
-from nextword.models.decoder_tasks import with_tasks
-from nextword.models.family import Family, Special, check_keys, check_value, divided, known_activation, required, typed
-from nextword.models.fresh import DEPTH, LENGTH, common, width_and_heads
+from nextword.models import gpt_like
+from nextword.models.family import Special, check_keys, check_value, required, typed
+from nextword.models.fresh import DEPTH
+from nextword.models.llama_like import each_attention, windowed
 from nextword.models.settings import ModelSettings
-from nextword.models.transformer import Transformer, TransformerSettings
+from nextword.models.transformer import TransformerSettings
 from nextword.models.weights import Rule, pair, same
-from nextword.nn.attention import AttentionSettings
-from nextword.nn.block import BlockSettings
-from nextword.nn.embedding import EmbeddingSettings
-from nextword.nn.feedforward import FeedForwardSettings
-from nextword.nn.mask import Reach
-from nextword.nn.norm import NormSettings
 
 _KEYS = """
     activation_function attention_dropout attention_layers attention_types classifier_dropout embed_dropout
@@ -29,7 +24,11 @@ _KEYS = """
     tie_word_embeddings vocab_size window_size
 """  # summary_...: of a head that language models do not have
 KEYS = frozenset(_KEYS.split())
-_HONOURED = "width depth heads ffn_width max_length window tied norm_eps dropout"
+NAMES = gpt_like.Keys(
+    **{"width": "hidden_size", "heads": "num_heads", "depth": "num_layers", "length": "max_position_embeddings"},
+    **{"inner": "intermediate_size", "attention_dropout": "attention_dropout", "dropout": "resid_dropout"},
+    embedding_dropout="embed_dropout",
+)
 GLOBAL, LOCAL = "global", "local"
 WINDOW = 256
 
@@ -52,38 +51,9 @@ def kinds(config: Mapping[str, Any]) -> list[str]:
 def describe(config: Mapping[str, Any]) -> TransformerSettings:
     """Our description of the blocks from a config.json; CheckpointError naming the key that is wrong or unknown."""
     check_keys(config, KEYS)
-    width, heads = required(config, "hidden_size", int), required(config, "num_heads", int)
-    head_width = divided(width, heads, ("hidden_size", "num_heads"))
-    norm = NormSettings(width, typed(config, "layer_norm_epsilon", float, 1e-5), "layer")
-    activation = known_activation(config, "activation_function", "gelu_new")
-    inner = typed(config, "intermediate_size", int, 4 * width)
-    reaches = {GLOBAL: Reach(), LOCAL: Reach(window=typed(config, "window_size", int, WINDOW))}
-    blocks = []
-    for kind in kinds(config):
-        attention = AttentionSettings(
-            **{"width": width, "heads": heads, "kv_heads": heads, "head_width": head_width, "output_bias": True},
-            dropout=typed(config, "attention_dropout", float, 0.0),
-            reach=reaches[kind],
-            rotary=False,
-            scale=1.0,
-        )
-        ffn = FeedForwardSettings(width, inner, activation, bias=True, gated=False)
-        blocks.append(BlockSettings(norm, attention, ffn, dropout=typed(config, "resid_dropout", float, 0.0)))
-    max_length = typed(config, "max_position_embeddings", int, 2048)
-    return TransformerSettings(
-        blocks=tuple(blocks),
-        norm=norm,
-        vocab_size=required(config, "vocab_size", int),
-        width=width,
-        max_length=max_length,
-        tied=typed(config, "tie_word_embeddings", bool, True),
-        embedding=EmbeddingSettings("learned", max_length, dropout=typed(config, "embed_dropout", float, 0.0)),
-    )
-
-
-def build(config: dict[str, Any]) -> Transformer:
-    """The model that a config.json describes."""
-    return Transformer(describe(config), config)
+    window = typed(config, "window_size", int, WINDOW)
+    found = windowed(gpt_like.describe(config, NAMES), [{GLOBAL: None, LOCAL: window}[kind] for kind in kinds(config)])
+    return each_attention(found, bias=False, output_bias=True, scale=1.0)
 
 
 def rules(config: Mapping[str, Any]) -> list[Rule]:
@@ -104,8 +74,6 @@ def rules(config: Mapping[str, Any]) -> list[Rule]:
             *pair(f"{theirs}.mlp.c_fc", f"{ours}.feedforward.up"),
             *pair(f"{theirs}.mlp.c_proj", f"{ours}.feedforward.down"),
         ]
-    if config.get("tie_word_embeddings") is False:
-        found.append(same("lm_head.weight", "head.weight"))
     return found
 
 
@@ -115,38 +83,21 @@ def ignored(config: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(f"{place}.{name}" for place in places for name in ("bias", "masked_bias"))
 
 
-def copies(config: Mapping[str, Any]) -> dict[str, str]:
-    """The output matrix of a tied model, which some files repeat."""
-    return {} if config.get("tie_word_embeddings") is False else {"lm_head.weight": "transformer.wte.weight"}
-
-
 def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[str, Any]:
     """The config.json of a fresh GPT-Neo, in transformers' layout; its layers see all and a window in turn."""
-    width, heads = width_and_heads(settings)
-    dropout, depth = settings.dropout or 0.0, settings.depth or DEPTH
+    depth = settings.depth or DEPTH
     turns = [[[GLOBAL, LOCAL], depth // 2], [[GLOBAL], depth % 2]]
-    return common(settings, vocab_size, special, tied=True) | {
-        "activation_function": "gelu_new",
+    return gpt_like.fresh(settings, vocab_size, special, NAMES) | {
         "architectures": ["GPTNeoForCausalLM"],
-        "attention_dropout": dropout,
         "attention_types": [turn for turn in turns if turn[1]],
-        "embed_dropout": dropout,
-        "hidden_size": width,
-        "intermediate_size": settings.ffn_width,
-        "layer_norm_epsilon": 1e-5 if settings.norm_eps is None else settings.norm_eps,
-        "max_position_embeddings": settings.max_length or LENGTH,
         "model_type": "gpt_neo",
-        "num_heads": heads,
-        "num_layers": depth,
-        "resid_dropout": dropout,
         "window_size": settings.window or WINDOW,
     }
 
 
-FAMILY = with_tasks(
-    Family(
-        honoured=frozenset(_HONOURED.split()), config=fresh, build=build, rules=rules, ignored=ignored, copies=copies
-    ),
-    "transformer.",
+FAMILY = gpt_like.gpt_like(
+    *(describe, fresh, rules, "transformer.wte.weight"),
+    honoured=gpt_like.HONOURED | {"window"},
     tokens="classifier",
+    ignored=ignored,
 )

@@ -11,18 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from nextword.core.errors import CheckpointError
-from nextword.models.encoders import (
-    Architecture,
-    architecture,
-    crowned,
-    head_rules,
-    output_copies,
-    output_rules,
-    pairs,
-    sequence_head,
-    unused,
-    usual,
-)
+from nextword.models import encoders
 from nextword.models.families import bert
 from nextword.models.family import Family, Special, check_keys
 from nextword.models.settings import ModelSettings
@@ -39,11 +28,11 @@ PREFIX = "roberta."  # XLM-RoBERTa's files have it too
 CLASSES = {"classifier.dense": "sequence.prepare.dense", "classifier.out_proj": "sequence.classes"}
 
 
-def top(config: Mapping[str, Any], stem: str) -> Architecture:
+def top(config: Mapping[str, Any], stem: str) -> encoders.Architecture:
     """What stands on the body, by the config's `architectures`."""
-    sequence = sequence_head(config, "tanh", drops=bert.DROPS)
-    known = usual(config, stem, PREFIX, sequence, CLASSES, "pooler.dense")
-    return architecture(config, known, f"{stem}ForMaskedLM")
+    sequence = encoders.sequence_head(config, "tanh", drops=bert.DROPS)
+    known = encoders.usual(config, stem, PREFIX, sequence, CLASSES, "pooler.dense")
+    return encoders.architecture(config, known, f"{stem}ForMaskedLM")
 
 
 def family(stem: str, model_type: str) -> Family:
@@ -60,19 +49,21 @@ def family(stem: str, model_type: str) -> Family:
                 f"{skipped - 1}"
             )
         body = replace(body, max_length=room, embedding=replace(body.embedding, skipped=skipped))
-        return crowned(body, top(config, stem), HeadSettings(bias=True, transform="gelu", norm=body.blocks[0].norm))
+        return encoders.crowned(
+            body, top(config, stem), HeadSettings(bias=True, transform="gelu", norm=body.blocks[0].norm)
+        )
 
     def rules(config: Mapping[str, Any]) -> Iterable[Rule]:
         on = top(config, stem)
         yield from bert.body_rules(config, on.prefix)
         if on.output:
-            yield from pairs("lm_head.", "head.prepare.", OUTPUT)
-            yield from output_rules(config, BIAS, DECODER)
-        yield from head_rules(on)
+            yield from encoders.pairs("lm_head.", "head.prepare.", OUTPUT)
+            yield from encoders.output_rules(config, BIAS, DECODER)
+        yield from encoders.head_rules(on)
 
     def ignored(config: Mapping[str, Any]) -> frozenset[str]:
         tables = {f"{prefix}embeddings.position_ids" for prefix in ("", PREFIX)}
-        return tables | unused(top(config, stem), (f"{PREFIX}pooler.dense",))
+        return tables | encoders.unused(top(config, stem), (f"{PREFIX}pooler.dense",))
 
     def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[str, Any]:
         config = bert.fresh(settings, vocab_size, special)
@@ -102,7 +93,7 @@ def padding(config: Mapping[str, Any]) -> int:
 
 def copies(config: Mapping[str, Any]) -> dict[str, str]:
     """The output matrix and bias of a tied model, which some files repeat."""
-    return output_copies(config, f"{PREFIX}embeddings.word_embeddings.weight", BIAS, DECODER)
+    return encoders.output_copies(config, f"{PREFIX}embeddings.word_embeddings.weight", BIAS, DECODER)
 
 
 FAMILY = family("Roberta", "roberta")
