@@ -34,9 +34,10 @@ def describe(config: Mapping[str, Any]) -> TransformerSettings:
     found = gpt_like.describe(config, NAMES)
     scale = found.blocks[0].attention.head_width ** -0.5 if typed(config, "scale_attn_weights", bool, True) else 1.0
     by_layer = typed(config, "scale_attn_by_inverse_layer_idx", bool, False)
-    scales = [scale / (layer + 1) if by_layer else scale for layer in range(len(found.blocks))]
-    blocks = zip(found.blocks, scales, strict=True)
-    blocks = (replace(block, attention=replace(block.attention, scale=scale)) for block, scale in blocks)
+    blocks = (
+        replace(block, attention=replace(block.attention, scale=scale / (layer + 1) if by_layer else scale))
+        for layer, block in enumerate(found.blocks)
+    )
     return replace(found, blocks=tuple(blocks))
 
 
