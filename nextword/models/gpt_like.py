@@ -125,6 +125,7 @@ def gpt_like(
     describe: Callable[[Mapping[str, Any]], TransformerSettings],
     fresh: Callable[[ModelSettings, int, Special], dict[str, Any]],
     rules: Callable[[Mapping[str, Any]], list[Rule]],
+    prefix: str,
     embedding: str,
     *,
     output: str = "lm_head.weight",
@@ -134,7 +135,8 @@ def gpt_like(
 ) -> Family:
     """The family of these descriptions, fresh configs and names; `more` are further fields of it.
 
-    embedding, output: how files call these two; the rules leave out the latter. tokens: as in `with_tasks`.
+    prefix, tokens: as in `with_tasks`. embedding (behind the prefix) and output: how files call these two, of which the
+    rules leave out the latter.
     """
 
     def named(config: dict[str, Any]) -> list[Rule]:
@@ -143,7 +145,7 @@ def gpt_like(
 
     def copies(config: Mapping[str, Any]) -> dict[str, str]:
         """The output matrix of a tied model, which some files repeat."""
-        return {output: embedding} if describe(config).tied else {}
+        return {output: prefix + embedding} if describe(config).tied else {}
 
     writing = Family(
         honoured=frozenset(honoured),
@@ -153,4 +155,4 @@ def gpt_like(
         copies=copies,
         **more,
     )
-    return with_tasks(writing, embedding.split(".")[0] + ".", tokens=tokens)
+    return with_tasks(writing, prefix, tokens=tokens)

@@ -97,4 +97,4 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     return gpt_like.fresh(settings, vocab_size, special, NAMES) | own
 
 
-FAMILY = gpt_like.gpt_like(describe, fresh, rules, f"{BASE}wte.weight", tokens="classifier", ignored=ignored)
+FAMILY = gpt_like.gpt_like(describe, fresh, rules, BASE, "wte.weight", tokens="classifier", ignored=ignored)

@@ -96,7 +96,7 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
 
 
 FAMILY = gpt_like.gpt_like(
-    *(describe, fresh, rules, "transformer.wte.weight"),
+    *(describe, fresh, rules, "transformer.", "wte.weight"),
     honoured=gpt_like.HONOURED | {"window"},
     tokens="classifier",
     ignored=ignored,

@@ -87,7 +87,7 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
 
 
 FAMILY = gpt_like.gpt_like(
-    *(describe, fresh, rules, "gpt_neox.embed_in.weight"),
+    *(describe, fresh, rules, "gpt_neox.", "embed_in.weight"),
     output="embed_out.weight",
     honoured=gpt_like.HONOURED | {"rope_base"},
     tokens="classifier",

@@ -97,4 +97,4 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     return config | {"architectures": ["GPTJForCausalLM"], "model_type": "gptj", "rotary_dim": quarter}
 
 
-FAMILY = gpt_like.gpt_like(describe, fresh, rules, "transformer.wte.weight", ignored=ignored)
+FAMILY = gpt_like.gpt_like(describe, fresh, rules, "transformer.", "wte.weight", ignored=ignored)

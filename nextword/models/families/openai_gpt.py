@@ -63,7 +63,7 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
 
 
 FAMILY = gpt_like.gpt_like(
-    *(describe, fresh, rules, f"{BASE}tokens_embed.weight"),
+    *(describe, fresh, rules, BASE, "tokens_embed.weight"),
     honoured=gpt_like.HONOURED - {"ffn_width"},
     ignored=ignored,
 )

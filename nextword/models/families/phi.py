@@ -79,5 +79,5 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
 
 
 FAMILY = gpt_like.gpt_like(
-    *(describe, fresh, rules, "model.embed_tokens.weight"), honoured=gpt_like.HONOURED | {"kv_heads", "rope_base"}
+    *(describe, fresh, rules, "model.", "embed_tokens.weight"), honoured=gpt_like.HONOURED | {"kv_heads", "rope_base"}
 )
