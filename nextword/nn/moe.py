@@ -74,6 +74,10 @@ class Expert(GatedFeedForward):
     LINEAR = EmptyLinear
 
 
+class Router(nn.Linear):
+    """Scores of the experts: small, and decided by differences, so that whoever shrinks weights leaves it as it is."""
+
+
 class Mixture(nn.Module):
     """x_BTD -> what each token's experts make of it, of the same shape."""
 
@@ -81,7 +85,7 @@ class Mixture(nn.Module):
         super().__init__()
         assert isinstance(settings, MixtureSettings)
         self.settings = settings
-        self.router = nn.Linear(settings.width, settings.experts, bias=False)
+        self.router = Router(settings.width, settings.experts, bias=False)
         self.experts = nn.ModuleList(Expert(settings.expert()) for _ in range(settings.experts))
         self.shared, self.shared_gate = None, None
         if settings.shared_width:

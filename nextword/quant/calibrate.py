@@ -91,6 +91,9 @@ def gathered(block: nn.Module, inputs: Inputs) -> dict[nn.Module, Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
+    for linear in linears:
+        if linear not in moments:  # of an expert that no token was sent to
+            moments[linear] = torch.eye(linear.in_features)
     return moments
 
 

@@ -1,7 +1,8 @@
 """A whole model in few bits: the matrices of its layers, and in 8 bits its embedding and output.
 
-Left as they are: norms, biases, positions, heads for tasks, and matrices of fewer than NARROW inputs (gates), which
-are a thousandth of a model. Embedding and output suffer most from few bits and keep 8 (or all, if asked).
+Left as they are: norms, biases, positions, heads for tasks, routers of experts, and matrices of fewer than NARROW
+inputs (gates), which are a thousandth of a model. Embedding and output suffer most from few bits and keep 8 (or all,
+if asked).
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from torch import nn
 
 from nextword.core.errors import CheckpointError, SettingsError
 from nextword.models.family import QUANTISED, Storable
+from nextword.nn.moe import Router
 from nextword.quant import table
 from nextword.quant.linear import QuantisedLinear, shrink
 
@@ -61,7 +63,8 @@ def read(config: dict[str, Any]) -> Quantisation | None:
 def matrices(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
     """The linear layers inside of blocks that are to be quantised, by name."""
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and "blocks" in name.split(".") and module.in_features >= NARROW:
+        fits = isinstance(module, nn.Linear) and module.in_features >= NARROW and not isinstance(module, Router)
+        if fits and "blocks" in name.split("."):
             yield name, module
 
 

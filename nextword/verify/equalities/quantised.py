@@ -81,7 +81,7 @@ def layers(subject: Subject, model: nn.Module, kind: Quantisation) -> Iterator[S
     found = inputs(subject, model)
     tiny = torch.finfo(torch.float32).tiny
     for name, linear in matrices(model):
-        layer, x_NK = shrink(linear, kind.bits, kind.group), found[name]
+        layer, x_NK = shrink(linear, kind.bits, kind.group), found.get(name, linear.weight)  # or an expert not asked
         with torch.inference_mode():
             dense_MK = layer.dense()
             weights_MK = (dense_MK - linear.weight).abs() / most(linear.weight, layer)
