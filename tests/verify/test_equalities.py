@@ -41,9 +41,11 @@ def test_a_fresh_model_of_every_family_passes(subject: Make, family: str) -> Non
     trial = subject(family)
     before = {name: tensor.clone() for name, tensor in trial.model.state_dict().items()}
     state = torch.get_rng_state()
-    found = {finding.name: finding for finding in verify(trial)}
-    assert tuple(found) == known()
-    expected = {name: "passes" for name in known()}
+    few_bits = family in {*FAMILIES, "gemma3_text", "phi3", "mixtral"}  # it takes longer than all others together
+    wanted = [name for name in known() if few_bits or name != "quantised"]
+    found = {finding.name: finding for finding in verify(trial, wanted)}
+    assert list(found) == wanted
+    expected = {name: "passes" for name in wanted}
     if trial.model.kind == "encoder":
         expected |= {name: "does not apply" for name in ("cached", "served", "speculative")}
     if family in {"lstm", "ngram"}:

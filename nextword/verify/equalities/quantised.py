@@ -104,12 +104,13 @@ def logits(subject: Subject, model: nn.Module, kind: Quantisation) -> Share:
     """The quantised model's logits against the sum of what its layers do alone."""
     wanted = logits_of(subject, model)
     allowed = ROUNDINGS * EPSILON * float(wanted.abs().max())
-    whole = twin(model)
+    whole, one_changed = twin(model), twin(model)
     for name, linear in matrices(model):
         layer = shrink(linear, kind.bits, kind.group)
         put(whole, name, layer)
-        put(alone_quantised := twin(model), name, layer)
-        allowed += float((logits_of(subject, alone_quantised) - wanted).abs().max())
+        put(one_changed, name, layer)
+        allowed += float((logits_of(subject, one_changed) - wanted).abs().max())
+        put(one_changed, name, linear)
     apart = float((logits_of(subject, whole) - wanted).abs().max())
     return f"logits, {said(kind)}", apart / (TIMES * allowed)
 
