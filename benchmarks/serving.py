@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 import torch
 
-from benchmarks.decoding import SIZES
+from benchmarks.decoding import SHAPES
 from benchmarks.ratio import Ratio, seconds
 from nextword.decode.settings import SamplingSettings
 from nextword.engine.engine import Engine
@@ -37,6 +37,7 @@ from nextword.tokenizers.base import Tokenizer
 from nextword.tokenizers.settings import TokenizerSettings
 from nextword.tokenizers.train import train
 
+SIZES = SHAPES["125M"]
 CLIENTS, SHARED, OWN, TOKENS = 32, 256, 64, 32
 VOCABULARY, KNOWN = 32_000, 8192  # tokens of the model; those of them that the tokenizer has
 ONE_BY_ONE = 4  # prompts that transformers' generate is timed on

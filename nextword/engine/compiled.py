@@ -19,6 +19,7 @@ from nextword.nn.kernels import decoder_step as kernel
 from nextword.nn.kernels import disk
 from nextword.nn.kernels.bits import KINDS, NAMES, address
 from nextword.nn.norm import AboutOneRMSNorm, LayerNorm
+from nextword.nn.paged import PagedCache
 from nextword.nn.position.rope import Rotation
 from nextword.quant.linear import QuantisedLinear
 from nextword.quant.table import Coded
@@ -61,7 +62,7 @@ class CompiledSteps:
         turned = attention.rotary_width or attention.head_width
         # the model's own rotation is of the weights' type
         self.rotation = None if settings.rope is None else Rotation(settings.rope, turned)
-        self.filled: KVCache | None = None  # whose addresses stand in the table
+        self.filled: KVCache | PagedCache | None = None  # whose addresses stand in the table
         self.variant = "-".join(NAMES[kind] for kind in self.types)
         self.marked = not disk.remember(kernel.decode) or disk.compiled(kernel.decode, self.variant)
         self.fast_products = self.types[0] in CODES or self.single() or fast_bfloat16()
@@ -170,8 +171,15 @@ class CompiledSteps:
         ]
         return self.run(np.array(places, dtype=np.int64).T.copy(), np.arange(len(places)), after), after
 
-    def run(self, tokens_3N: np.ndarray, wanted: np.ndarray, state: KVCache) -> Tensor:
-        """One call of the kernel: logits (W, V) after the tokens (ids, rows, positions) at the indices `wanted`."""
+    def run(
+        self, tokens_3N: np.ndarray, wanted: np.ndarray, state: KVCache | PagedCache, blocks: np.ndarray | None = None
+    ) -> Tensor:
+        """One call of the kernel: logits (W, V) after the tokens (ids, rows, positions) at the indices `wanted`.
+
+        blocks: which blocks of a paged cache hold each row, (B, M).
+        """
+        shape_PKSE = tuple(state.layers[0].k_BKSE.shape)
+        blocks = np.arange(shape_PKSE[0])[:, None] if blocks is None else blocks
         if self.filled is None or self.filled.layers is not state.layers:
             for line, layer in zip(self.tables[2], state.layers, strict=True):
                 line[:] = address(layer.k_BKSE), address(layer.v_BKSE)
@@ -181,7 +189,7 @@ class CompiledSteps:
             self.tables,
             self.edges,
             self.sizes,
-            tuple(state.layers[0].k_BKSE.shape),
+            (shape_PKSE, blocks),
             self.numbers,
             self.flags,
             self.waves(int(tokens_3N[2].max()) + 1),

@@ -16,7 +16,7 @@ from nextword.core.errors import NextwordError, SettingsError
 from nextword.decode.row import Row, Step
 from nextword.decode.strategies import sample
 from nextword.decode.strategy import Reading, Tools, name_of
-from nextword.engine.reading import ApartReader, PagedReader, pages
+from nextword.engine.reading import TOKENS, ApartReader, PagedReader, pages
 from nextword.engine.request import Request
 from nextword.engine.scheduler import Scheduler, Text, Work
 from nextword.engine.settings import EngineSettings
@@ -26,7 +26,6 @@ from nextword.models.transformer import Transformer
 from nextword.quant import model as quantised
 
 NEAR = 1e-3  # log-probabilities closer than this may change places with the rows that share a step
-TOKENS = 1_000_000  # more than any compiling costs
 NO_TOOLS = Tools()
 Event = tuple[int, Step | NextwordError]  # the number of a request, and what became of it
 
@@ -41,7 +40,7 @@ class Engine:
         settings = settings or EngineSettings()
         self.reader: PagedReader | ApartReader
         if isinstance(model, Transformer) and pages(model) and quantised.of(model) is None:
-            self.reader = PagedReader(model, settings, compiled != "never")
+            self.reader = PagedReader(model, settings, compiled)
         else:  # weights of few bits are fast in the compiled step alone
             self.reader = ApartReader(model, settings, stepper(model, TOKENS, compiled))
         self.scheduler = self.reader.scheduler

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
+from nextword.core.errors import SettingsError
 from nextword.engine.blocks import Blocks
+from nextword.engine.plans import decoder
 from nextword.engine.scheduler import Apart, Scheduler, Text, Work
 from nextword.engine.settings import EngineSettings
-from nextword.engine.step import Stepper
+from nextword.engine.step import Compiled, PlainSteps, Stepper
 from nextword.models.base import Batch, LanguageModel
 from nextword.models.mixture import MixtureTransformer
 from nextword.models.stack import Places
@@ -24,6 +27,8 @@ from nextword.nn.mask import Reach
 from nextword.nn.paged import PagedAttend, PagedCache, PagedView
 from nextword.nn.position.rope import STRETCHING
 
+FEW_TOKENS = 32  # up to which reading the weights is what takes time, and the compiled step is the faster one
+TOKENS = 1_000_000  # that an engine generates: more than any compiling costs
 SHARE_OF_MEMORY = 4  # a quarter of what is free
 UNLIMITED = 1 << 16  # places that a text of a model without a limit may need
 
@@ -44,9 +49,13 @@ def pages(model: LanguageModel) -> bool:
 
 
 class PagedReader:
-    """All texts as one row of tokens; their keys and values in a pool."""
+    """All texts as one row of tokens; their keys and values in a pool.
 
-    def __init__(self, model: Transformer, settings: EngineSettings, compiled: bool = True) -> None:
+    A step of few tokens is one compiled call where the model has such a plan (`engine/plans`): its time is that of
+    reading the weights. One of many is PyTorch's products, with the compiled attention over blocks.
+    """
+
+    def __init__(self, model: Transformer, settings: EngineSettings, compiled: Compiled = "auto") -> None:
         self.model = model
         like = model.embedding.like
         places = settings.cache_tokens or affordable(model, settings)
@@ -54,8 +63,16 @@ class PagedReader:
         self.cache = PagedCache(model.shapes, blocks.count, settings.block, like)
         self.scheduler = Scheduler(blocks, settings.rows, settings.step_tokens)
         plain = like.dtype == torch.float32 and like.device.type == "cpu"
+        self.whole = decoder.plan(model, TOKENS, compiled) if compiled != "never" and plain else None
         uncapped = all(block.attention.cap is None for block in model.settings.blocks)
-        self.kernel = kernel() if compiled and plain and uncapped else None
+        self.kernel = kernel() if compiled != "never" and plain and uncapped else None
+        if compiled == "always" and self.whole is self.kernel is None:
+            raise SettingsError("nothing of this model's steps can be compiled (fp32 on the CPU): use compiled = auto")
+
+    @property
+    def compiled(self) -> bool:
+        """Whether something of its steps is compiled."""
+        return self.whole is not None or self.kernel is not None
 
     @property
     def longest(self) -> int:
@@ -65,18 +82,32 @@ class PagedReader:
     @torch.inference_mode()
     def read(self, works: Sequence[Work]) -> Tensor:
         """Reads the work of a step; logits_NV after those texts whose next token is to be chosen."""
-        model, device = self.model, self.model.embedding.like.device
-        view = PagedView([work.part for work in works], self.cache.size, device, self.kernel)
-        batch = Batch(torch.tensor([[number for work in works for number in work.ids]], device=device))
-        x_1ND = model.embedding.read(batch.ids_BT, view.positions_BT, view.span, None)
-        places = Places(view.positions_BT, view.span, None, None, view)
-        hidden_ND = model.run(x_1ND, batch, places, self.cache)[0]
         ends, wanted = 0, []
         for work in works:
             ends += work.count
             if work.last:
                 wanted.append(ends - 1)
-        return model.logits(hidden_ND[wanted])
+        if self.whole is not None and ends <= FEW_TOKENS:
+            return self.read_whole(works, wanted)
+        model, device = self.model, self.cache.layers[0].k_BKSE.device
+        view = PagedView([work.part for work in works], self.cache.size, device, self.kernel)
+        batch = Batch(torch.tensor([[number for work in works for number in work.ids]], device=device))
+        x_1ND = model.embedding.read(batch.ids_BT, view.positions_BT, view.span, None)
+        places = Places(view.positions_BT, view.span, None, None, view)
+        return model.logits(model.run(x_1ND, batch, places, self.cache)[0][wanted])
+
+    def read_whole(self, works: Sequence[Work], wanted: Sequence[int]) -> Tensor:
+        """The same as one compiled call."""
+        tokens = [
+            (number, row, place)
+            for row, work in enumerate(works)
+            for place, number in enumerate(work.ids, work.text.read)
+        ]
+        blocks_BM = np.zeros((len(works), max(len(work.text.blocks) for work in works)), dtype=np.int64)
+        for line_M, work in zip(blocks_BM, works, strict=True):
+            line_M[: len(work.text.blocks)] = work.text.blocks
+        tokens_3N = np.array(tokens, dtype=np.int64).T.copy()
+        return self.whole.run(tokens_3N, np.array(wanted, dtype=np.int64), self.cache, blocks_BM)
 
     def forget(self, text: Text) -> None:
         """Nothing to do: the scheduler has the blocks."""
@@ -89,6 +120,7 @@ class ApartReader:
         self.model, self.steps = model, steps
         self.scheduler = Apart(settings.rows)
         self.longest = model.max_length or UNLIMITED
+        self.compiled = not isinstance(steps, PlainSteps)
         self.states: dict[int, Any] = {}
 
     @torch.inference_mode()

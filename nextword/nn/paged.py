@@ -24,15 +24,15 @@ PagedAttend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
 
 class PagedLayer:
-    """One layer's pool: keys and values (blocks, K, size, E)."""
+    """One layer's pool: keys and values (blocks, K, size, E), each block a row."""
 
-    def __init__(self, k_PKSE: Tensor, v_PKSE: Tensor) -> None:
-        self.k_PKSE, self.v_PKSE = k_PKSE, v_PKSE
+    def __init__(self, k_BKSE: Tensor, v_BKSE: Tensor) -> None:
+        self.k_BKSE, self.v_BKSE = k_BKSE, v_BKSE
 
     @property
     def size(self) -> int:
         """Places in a block."""
-        return self.k_PKSE.shape[2]
+        return self.k_BKSE.shape[2]
 
 
 class PagedCache:
@@ -124,17 +124,17 @@ class PagedView:
     ) -> Tensor:
         """Stores the new keys and values, and lets each text's queries see their own text."""
         blocks_N, places_N = self.cells
-        layer.k_PKSE[blocks_N, :, places_N] = k_BKTE[0].transpose(0, 1)
-        layer.v_PKSE[blocks_N, :, places_N] = v_BKTE[0].transpose(0, 1)
+        layer.k_BKSE[blocks_N, :, places_N] = k_BKTE[0].transpose(0, 1)
+        layer.v_BKSE[blocks_N, :, places_N] = v_BKTE[0].transpose(0, 1)
         found, start, first = [], 0, 0
         if self.kernel is not None and self.singles:
             start = first = self.singles
             q_NHE = q_BHTE[0, :, :start].transpose(0, 1)
             scale_ = q_NHE.shape[-1] ** -0.5 if scale is None else scale
-            a_NHE = self.kernel(q_NHE, layer.k_PKSE, layer.v_PKSE, *self.single_tables, scale_)
+            a_NHE = self.kernel(q_NHE, layer.k_BKSE, layer.v_BKSE, *self.single_tables, scale_)
             found.append(a_NHE.transpose(0, 1)[None])
         for part, table in zip(self.parts[first:], self.tables[first:], strict=True):
-            k_1KSE, v_1KSE = (side_by_side(pool, table, part.length) for pool in (layer.k_PKSE, layer.v_PKSE))
+            k_1KSE, v_1KSE = (side_by_side(pool, table, part.length) for pool in (layer.k_BKSE, layer.v_BKSE))
             q_1HTE = q_BHTE[:, :, start : start + part.count]
             found.append(attend(q_1HTE, k_1KSE, v_1KSE, self.sight(part), dropout, scale))
             start += part.count
@@ -150,6 +150,6 @@ class PagedView:
         return Sight(mask=(torch.arange(part.length, device=self.device) <= queries_T[:, None])[None, None])
 
 
-def side_by_side(pool_PKSE: Tensor, table_M: Tensor, length: int) -> Tensor:
+def side_by_side(pool_BKSE: Tensor, table_M: Tensor, length: int) -> Tensor:
     """The first `length` keys (or values) of a text out of its blocks, (1, K, S, E)."""
-    return pool_PKSE[table_M].transpose(0, 1).flatten(1, 2)[None, :, :length]
+    return pool_BKSE[table_M].transpose(0, 1).flatten(1, 2)[None, :, :length]

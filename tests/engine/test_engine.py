@@ -127,7 +127,7 @@ def test_when_blocks_run_out_the_last_gives_way_and_nothing_is_lost(llama: Any) 
 
 
 def test_scores_that_are_no_numbers_end_one_text_alone(llama: Any) -> None:
-    engine = Engine(llama, SMALL)
+    engine = Engine(llama, SMALL, "never")
     inner = llama.logits
 
     def broken(hidden_ND: torch.Tensor) -> torch.Tensor:

@@ -115,7 +115,7 @@ def test_one_bad_request_harms_no_other(slow: Any) -> None:
     assert httpx.post(f"{server.url}/v1/completions", json={**LONG, "max_tokens": 2}).status_code == 200
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopping_finishes_what_runs(talking: Path, number: int) -> None:
     command = [sys.executable, "-m", "nextword.cli", "serve", str(talking), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:

@@ -99,12 +99,13 @@ def heads_normed(x_NHE, places, eps, centred):
 
 
 @numba.njit(**FAST)
-def store(y_NKE, place, slots, positions, shape_BKSE):
+def store(y_NKE, place, slots, positions, blocks_BM, shape_PKSE):
     """Writes each token's keys (or values) into its place in the cache."""
-    _, kv_heads, room, head_width = shape_BKSE
+    _, kv_heads, room, head_width = shape_PKSE
     for n in range(y_NKE.shape[0]):
+        block = blocks_BM[slots[n], positions[n] // room]
         for k in range(kv_heads):
-            first = ((slots[n] * kv_heads + k) * room + positions[n]) * head_width
+            first = ((block * kv_heads + k) * room + positions[n] % room) * head_width
             cell_E = vector(place + first * SINGLE.itemsize, head_width, SINGLE)
             for e in range(head_width):
                 cell_E[e] = y_NKE[n, k, e]
@@ -197,19 +198,20 @@ def entering(edges, ids, positions, width, scale, kind):
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def decode(tables, edges, sizes, shape_BKSE, numbers, flags, waves, tokens, wanted, kinds):
+def decode(tables, edges, sizes, cache, numbers, flags, waves, tokens, wanted, kinds):
     """Logits (V, W) of the tokens at the indices `wanted`; keys and values of all N tokens go into the cache.
 
     tables: addresses of norms (L, 4, 2), matrices (L, 7, 3) and caches (L, 2), and each layer's scale of scores and
     whether it turns (L, 2). edges: (4, 3). sizes: width, query heads, ffn width, vocabulary, shift (see `product`).
-    shape_BKSE: of the cache, which is fp32. numbers: ε of norms and of those of heads, scale of the embedding. flags:
-    whether norms are LayerNorms, whether those of heads are, whether there is a gate, which activation. waves: cosines
-    and sines (S, E/2), fp32. tokens: ids, rows and positions, (3, N). kinds: what the layers' matrices are stored as,
-    and embedding and head.
+    cache: its shape (P, K, S, E), of fp32 numbers, and the blocks that hold each row (B, M). numbers: ε of norms and of
+    those of heads, scale of the embedding. flags: whether norms are LayerNorms, whether those of heads are, whether
+    there is a gate, which activation. waves: cosines and sines (S, E/2), fp32. tokens: ids, rows and positions, (3, N).
+    kinds: what the layers' matrices are stored as, and embedding and head.
     """
     norms, matrices, caches, layers = tables
     width, heads, ffn_width, vocabulary, shift = sizes
-    _, kv_heads, _, head_width = shape_BKSE
+    shape_PKSE, blocks_BM = cache
+    _, kv_heads, _, head_width = shape_PKSE
     eps, head_eps, scale = numbers
     centred, heads_centred, gated, activation = flags
     ids, slots, positions = tokens[0], tokens[1], tokens[2]
@@ -224,10 +226,12 @@ def decode(tables, edges, sizes, shape_BKSE, numbers, flags, waves, tokens, want
         if layers[layer, 1] != 0:
             turn(q_NHE, positions, waves)
             turn(k_NKE, positions, waves)
-        store(k_NKE, caches[layer, 0], slots, positions, shape_BKSE)
-        store(heads_of(y_RN, q_rows + kv_rows, kv_heads, head_width), caches[layer, 1], slots, positions, shape_BKSE)
+        store(k_NKE, caches[layer, 0], slots, positions, blocks_BM, shape_PKSE)
+        v_NKE = heads_of(y_RN, q_rows + kv_rows, kv_heads, head_width)
+        store(v_NKE, caches[layer, 1], slots, positions, blocks_BM, shape_PKSE)
+        score_scale = np.float32(layers[layer, 0])
         mixed_NHE = attend(
-            q_NHE, caches[layer, 0], caches[layer, 1], slots, positions, shape_BKSE, np.float32(layers[layer, 0])
+            q_NHE, caches[layer, 0], caches[layer, 1], slots, positions, blocks_BM, shape_PKSE, score_scale
         )
         mixed_ND = mixed_NHE.reshape((count, q_rows))
         add_columns(x_ND, product(matrices[layer, 3:4], np.array([width]), mixed_ND, kind, shift))
