@@ -1,7 +1,7 @@
 // (d) Attention: the heads of a layer side by side, one of them large, and what one token takes from each.
 
 import { ask } from "./api.js";
-import { $, el, percent, short, slider, svg, visible } from "./dom.js";
+import { $, DEEPEST, el, percent, short, slider, svg, visible } from "./dom.js";
 import { live } from "./live.js";
 
 const LEVELS = 16; // of opacity: a path for each is lighter than a rectangle for each weight
@@ -9,7 +9,6 @@ const CELL = 18; // units of the large picture
 const NAME = 11; // letters of a token beside it
 const LETTER = 7.2; // their width
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-const DEEPEST = 45; // percent of the accent: text on it stays readable
 
 const state = { head: 0, query: 0, key: 0, found: null };
 

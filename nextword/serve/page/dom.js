@@ -2,6 +2,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+export const DEEPEST = 45; // percent of the accent behind text, which must stay readable
+
 export const $ = (id) => document.getElementById(id);
 
 // An element; `attributes` beginning with "on" are listeners, with "--" properties of its style.

@@ -1,10 +1,8 @@
 // (e) Logit lens: a table of layers and tokens, the model's own answer on top.
 
 import { ask } from "./api.js";
-import { $, el, fixed, percent, rove, visible } from "./dom.js";
+import { $, DEEPEST, el, fixed, percent, rove, visible } from "./dom.js";
 import { live } from "./live.js";
-
-const DEEPEST = 45; // percent of the accent: text on it stays readable
 
 export function start(model) {
   live("lens", async (body, signal) => {

@@ -1,10 +1,9 @@
 // (f) Losses: the deeper the colour, the more surprised the model was.
 
 import { ask } from "./api.js";
-import { $, el, figures, fixed, percent, rove, svg, visible } from "./dom.js";
+import { $, DEEPEST, el, figures, fixed, percent, rove, svg, visible } from "./dom.js";
 import { live } from "./live.js";
 
-const DEEPEST = 45; // percent of the accent: text on it stays readable
 const MOST = 10; // nats at which it is reached
 
 export function start() {
