@@ -3,7 +3,7 @@
 Built on torch's meta device, a model has shapes but no memory: a 70B config is counted in a second.
 
     FLOPs a token, forward   = 2 · (numbers in matrices) + 4 · Σ_layers H · E · (keys seen)
-    keys seen                = (length + 1) / 2 on average in a decoder, the length in an encoder
+    keys seen                = (length + 1) / 2 on average in a decoder, the length in an encoder, fewer in a window
     FLOPs a token, training  = 3 × forward               the gradient costs two products for each one forward
 
 A token of a mixture of experts is multiplied with the matrices of the experts chosen for it alone.
@@ -51,8 +51,10 @@ class Count:
         return (self.parameters - whole) * FLOAT_BYTES[kind] + self.integer_bytes
 
     def state_bytes(self, tokens: int, kind: str) -> int:
-        """Bytes that the state of one sequence takes for each of `tokens` tokens, without what it takes once."""
-        return tokens * (self.costs.state_per_token * FLOAT_BYTES[kind] + self.costs.state_bytes_per_token)
+        """Bytes that the state of one sequence of `tokens` tokens takes, without what it takes once."""
+        near = sum(one.kept * min(tokens, one.room) for one in self.costs.near)
+        every = self.costs.state_per_token * FLOAT_BYTES[kind] + self.costs.state_bytes_per_token
+        return tokens * every + near * FLOAT_BYTES[kind]
 
     def fixed_state_bytes(self, kind: str) -> int:
         """Bytes that the state of one sequence takes whatever its length."""
@@ -70,6 +72,7 @@ def count(model: Storable, length: int | None = None) -> Count:
     length = length or model.max_length
     seen = ((length or 1) + 1) / 2  # a position sees itself and those before: 1, 2, ... length
     forward = 2 * costs.matrices + costs.flops_per_key * seen + costs.flops_per_key_of_all * (length or 1)
+    forward += sum(near.flops_per_key * near.keys(length or 1) for near in costs.near)
     total = sum(by_part.values())
     return Count(
         parameters=total,

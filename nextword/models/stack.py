@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from nextword.core.errors import SettingsError
 from nextword.models.base import Batch, refuse_packed
-from nextword.models.costs import Costs
+from nextword.models.costs import Costs, Near
 from nextword.nn import flexible, segments
+from nextword.nn.attention import AttentionSettings
 from nextword.nn.block import NORMED, Angles, Block, BlockSettings, Source, make_block
 from nextword.nn.cache import KVCache, View, ring_places
 from nextword.nn.dropout import dropout, unchanged
@@ -190,15 +191,17 @@ class Stack(nn.Module):
         """Matrices of the blocks; attention's two products for each key seen; the cache."""
         matrices = sum(w.numel() for block in self.layers for w in block.parameters() if w.dim() > 1)
         attentions = [block.attention for block in self.settings.blocks]
-        causal = sum(4 * a.heads * a.head_width for a in attentions if a.reach.causal)
-        both = sum(4 * a.heads * a.head_width for a in attentions if not a.reach.causal)
+        far = [a for a in attentions if a.reach.window is None]
+        causal = sum(flops_per_key(a) for a in far if a.reach.causal)
+        both = sum(flops_per_key(a) for a in far if not a.reach.causal)
         asked = [block.cross for block in self.settings.blocks if block.cross]
-        kept = [a for a in attentions if a.reach.causal] + asked
+        kept = [a for a in far if a.reach.causal] + asked
         return Costs(
             matrices,
             flops_per_key=causal,
-            flops_per_key_of_all=both + sum(4 * a.heads * a.head_width for a in asked),
+            flops_per_key_of_all=both + sum(flops_per_key(a) for a in asked),
             state_per_token=sum(2 * a.kv_heads * a.head_width for a in kept),
+            near=tuple(near(a) for a in attentions if a.reach.window is not None),
         )
 
     def draw(self, std: float, generator: torch.Generator) -> None:
@@ -215,3 +218,15 @@ class Stack(nn.Module):
             block.initialise(std, output_std, generator)
         if isinstance(self.norm, nn.Module):
             self.norm.initialise()
+
+
+def flops_per_key(attention: AttentionSettings) -> int:
+    """Two products of a head's width for each key that a query sees: with the key, and its weight with the value."""
+    return 4 * attention.heads * attention.head_width
+
+
+def near(attention: AttentionSettings) -> Near:
+    """What attention with a window costs."""
+    reach = attention.reach
+    kept = 2 * attention.kv_heads * attention.head_width if reach.causal else 0
+    return Near(reach.window, reach.causal, flops_per_key(attention), kept, reach.room or 0)

@@ -6,6 +6,7 @@ from nextword.models.count import count, describe
 from nextword.models.create import create
 from nextword.models.family import Special, fresh_config
 from nextword.models.settings import ModelSettings
+from nextword.nn.mask import SLACK
 
 LLAMA_2_7B = {
     **{"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
@@ -154,6 +155,19 @@ def test_the_description_weighs_what_the_model_weighs(family: str, tied: bool) -
     if family in {"llama", "lstm", "t5"}:
         assert figures.without_embeddings == figures.parameters - 100 * 32 * (1 if tied else 2)
     assert figures.weight_bytes("fp32") == 4 * figures.parameters
+
+
+def test_a_window_bounds_what_is_seen_and_kept() -> None:
+    sizes = {"family": "mistral", "width": 64, "depth": 3, "heads": 4, "kv_heads": 2}
+    dense, windowed = (count(create(ModelSettings(**sizes, window=window), 100, seed=0), 1000) for window in (1000, 10))
+    seen = (10 * 11 / 2 + 990 * 10) / 1000  # 1, 2, ... 10, and 10 for each of the others
+    assert dense.flops_forward - windowed.flops_forward == pytest.approx(4 * 3 * 64 * (1001 / 2 - seen))
+    kept = 10 + SLACK
+    assert windowed.state_bytes(1000, "fp32") == windowed.state_bytes(kept, "fp32") == kept * 2 * 3 * 2 * 16 * 4
+    assert windowed.state_bytes(1, "fp32") == dense.state_bytes(1, "fp32")
+    both = count(create(ModelSettings(family="modernbert", width=32, depth=3, heads=2), 100, seed=0), 100).costs.near[0]
+    pairs = sum(abs(query - key) < both.window for query in range(100) for key in range(100))
+    assert both.keys(100) == pytest.approx(pairs / 100) and both.kept == 0
 
 
 def test_lstm_state_does_not_grow() -> None:
