@@ -9,7 +9,7 @@ import torch
 
 import nextword as nw
 from nextword.core.errors import CheckpointError, SettingsError
-from nextword.engine.plans import llama
+from nextword.engine.plans import decoder
 from nextword.models.base import Batch
 from nextword.models.checkpoint import load_model, save_model
 from nextword.tokenizers.settings import TokenizerSettings
@@ -148,7 +148,7 @@ def test_a_reward_and_classes_by_name(encoders: Any, words: Any, tmp_path: Path)
             assert (said[0].probability is None) == (folder == "reward")
         with pytest.raises(SettingsError, match="no scores over the vocabulary: it has sequence instead"):
             lm.generate("the cat", max_tokens=3)
-        assert not llama.fits(lm.model)  # else a compiled plan would write with the embedding
+        assert not decoder.fits(lm.model)  # else a compiled plan would write with the embedding
 
 
 @torch.no_grad()
