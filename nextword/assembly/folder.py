@@ -6,6 +6,7 @@ within, those alone whose names begin with a digit: sentence-transformers' steps
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,6 @@ from nextword.quant import files
 from nextword.tokenizers.base import Tokenizer
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-SLOW_ON_CPU = {torch.float16, torch.bfloat16}
 NESTED = ["[!0-9]*/*"]  # what is not fetched
 PIPELINE = "model_index.json"  # of an image generator, whose text encoders have their tokenizers beside them
 TEXT_ENCODER, TOKENIZER = "text_encoder", "tokenizer"  # text_encoder_2 goes with tokenizer_2
@@ -49,16 +49,11 @@ def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: s
     CheckpointError when something is missing, broken, or the two do not belong together.
     """
     folder = locate(path_or_hub_id)
+    wanted = dtype or partial(fast_type, device=device)
     if is_gguf(folder):
-        model, tokenizer, _ = gguf.load(folder, dtype, device)
+        model, tokenizer, _ = gguf.load(folder, wanted, device)
     else:
-        model, tokenizer = files.load(folder, dtype, device), None
-    if dtype is None and device == "cpu" and isinstance(model, torch.nn.Module):
-        stored = next((weight.dtype for weight in model.parameters()), torch.float32)
-        if stored in SLOW_ON_CPU and not (stored == torch.bfloat16 and fast_bfloat16()):
-            model.float()
-    if tokenizer is None:
-        tokenizer = Tokenizer.load(vocabulary(folder))
+        model, tokenizer = files.load(folder, wanted, device), Tokenizer.load(vocabulary(folder))
     check_vocabulary(model, tokenizer, folder)
     if model.kind == "encoder-decoder":
         model.config |= beginning(folder)
@@ -83,6 +78,12 @@ def beginning(folder: Path) -> dict[str, int]:
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise CheckpointError(f"{file}: {key!r} must be the id of a token, received {number!r}")
     return found
+
+
+def fast_type(stored: torch.dtype, device: str) -> torch.dtype:
+    """What to compute in with weights that are stored in a type: in that, unless the device is slow in it."""
+    slow = stored == torch.float16 or (stored == torch.bfloat16 and not fast_bfloat16())
+    return torch.float32 if device == "cpu" and slow else stored
 
 
 def check_vocabulary(model: Storable, tokenizer: Tokenizer, folder: Path) -> None:

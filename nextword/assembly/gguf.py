@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nextword.core.errors import CheckpointError
+from nextword.models.checkpoint import Dtype
 from nextword.models.family import Storable
 from nextword.models.gguf import container, model
 from nextword.tokenizers import gguf as vocabulary
@@ -14,13 +13,14 @@ from nextword.tokenizers.base import Tokenizer
 TEMPLATE = "tokenizer.chat_template"
 
 
-def load(path: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> tuple[Storable, Tokenizer, str | None]:
+def load(path: Path, dtype: Dtype = None, device: str = "cpu") -> tuple[Storable, Tokenizer, str | None]:
     """The model, the tokenizer and the chat template (None: there is none) of a file."""
     content = container.read(path)
     tokenizer = vocabulary.read(content.values, str(path))
     template = content.values.get(TEMPLATE)
     if template is not None and not isinstance(template, str):
         raise CheckpointError(f"{path}: {TEMPLATE} must be a text, received {type(template).__name__}")
+    tokenizer.template = template
     return model.load(content, dtype, device), tokenizer, template
 
 

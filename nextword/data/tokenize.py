@@ -141,7 +141,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.dtype = dtype_of(tokenizer.vocab_size)
-        self.table = WordTable(tokenizer, self.dtype)
+        self.table = WordTable(tokenizer, self.dtype, table=tokenizer.faster is None)
         self.end = np.array([tokenizer.eos_id], dtype=self.dtype).tobytes()
 
     def __call__(self, work: Work) -> Encoded:

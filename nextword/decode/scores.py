@@ -9,11 +9,15 @@ from nextword.core.errors import CheckpointError
 from nextword.decode.row import Row, Step, Top
 
 
+class NotFinite(CheckpointError):
+    """A model's scores are NaN or infinite; who knows the model can say which weight is the cause."""
+
+
 def logprobs(logits_NV: Tensor) -> Tensor:
-    """log softmax in fp32; CheckpointError when a row is not a distribution (NaN weights)."""
+    """log softmax in fp32; NotFinite when a row is not a distribution (NaN weights)."""
     totals_N1 = logits_NV.float().logsumexp(-1, keepdim=True)
     if not bool(totals_N1.isfinite().all()):
-        raise CheckpointError(
+        raise NotFinite(
             "the model's scores are not finite (NaN or infinite weights, or training that diverged): "
             "use an earlier checkpoint"
         )

@@ -22,6 +22,7 @@ from nextword.decode.settings import SamplingSettings
 from nextword.engine.generate import generate
 from nextword.engine.request import Request, start_id
 from nextword.models.base import Batch, LanguageModel, fits
+from nextword.models.finite import finite
 from nextword.tokenizers.base import Tokenizer
 from nextword.tokenizers.names import SENTINEL
 
@@ -80,7 +81,7 @@ def _masks(model: LanguageModel, tokenizer: Tokenizer, text: str, top: int) -> F
         batch = Batch(torch.tensor([[start_id(model, tokenizer), *ids[:-1]]]), source=batch)
     places = [place for place, number in enumerate(ids) if number == tokenizer.mask_id]
     hidden_ND = model.hidden(batch.to(model.embedding.like.device)).hidden_BTD[0, places]
-    best = model.logits(hidden_ND).softmax(-1).topk(min(top, model.vocab_size))
+    best = finite(model.logits(hidden_ND), model).softmax(-1).topk(min(top, model.vocab_size))
     gaps = tuple(
         tuple(Filling(tokenizer.decode([number]), (number,), p) for p, number in zip(*columns, strict=True))
         for columns in zip(best.values.tolist(), best.indices.tolist(), strict=True)

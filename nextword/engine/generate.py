@@ -14,12 +14,14 @@ import torch
 from nextword.core.errors import SettingsError
 from nextword.core.registry import part
 from nextword.decode.row import Row, Step
+from nextword.decode.scores import NotFinite
 from nextword.decode.strategy import STRATEGIES, Start, Tools, name_of, sees_hidden, width
 from nextword.engine import masked
 from nextword.engine.reader import Reader
 from nextword.engine.request import Generation, Request
 from nextword.engine.step import Compiled, Stepper, check_ids, stepper
 from nextword.models.base import LanguageModel
+from nextword.models.finite import not_finite
 
 BATCH_ROWS = 32  # rows that are continued together
 NO_TOOLS = Tools()
@@ -85,7 +87,10 @@ def stream(
     for strategy, alike in groupby(rows, lambda row: name_of(row.strategy, model.kind)):
         for together in batches(strategy, list(alike)):
             said = masked.run(model, together) if strategy == MASKED else _run(steps, strategy, together, tools)
-            yield from _record(said, results, began)
+            try:
+                yield from _record(said, results, began)
+            except NotFinite as error:
+                raise not_finite(model) from error
             for row in together:
                 result = results[row.index]
                 result.best = row.best

@@ -47,8 +47,7 @@ class Request:
         """A prompt in words: after the token that begins a text, where the tokenizer has one, as in training."""
         ids = tuple(tokenizer.encode(prompt))
         begin = () if tokenizer.bos_id is None else (tokenizer.bos_id,)
-        ends = frozenset() if tokenizer.eos_id is None else frozenset({tokenizer.eos_id})
-        return cls(begin + ids, settings, ends, tokenizer)
+        return cls(begin + ids, settings, tokenizer.stops, tokenizer)
 
     @classmethod
     def about(
@@ -62,7 +61,7 @@ class Request:
         forced = model.config.get("forced_bos_token_id")
         begin = (start_id(model, tokenizer), *(() if forced is None else (int(forced),)))
         framed = tuple(tokenizer.framed(source)) if tokenizer.ends else source + ends
-        return cls(begin, settings, frozenset(ends), tokenizer, framed)
+        return cls(begin, settings, tokenizer.stops, tokenizer, framed)
 
     @classmethod
     def masked(cls, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> "Request":

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nextword.core.errors import SettingsError
 from nextword.models.base import Batch, LanguageModel, fits, pad
+from nextword.models.finite import finite
 from nextword.models.heads import SEQUENCE, SPAN, TOKEN
 from nextword.models.labels import NUMBER, SEVERAL, labels, problem
 from nextword.models.transformer import Transformer
@@ -187,7 +188,7 @@ def _scores(model: Transformer, head: str, pieces: Sequence[Piece]) -> list[Tens
     if model.config.get("type_vocab_size", 1) > 1:
         batch = Batch(batch.ids_BT, batch.mask_BT, types_BT=pad([piece.types for piece in pieces]).ids_BT)
     batch = batch.to(model.embedding.like.device)
-    return list(model.heads[head](model.hidden(batch).hidden_BTD, batch).cpu())
+    return list(finite(model.heads[head](model.hidden(batch).hidden_BTD, batch), model).cpu())
 
 
 NEEDED = {

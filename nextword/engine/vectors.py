@@ -17,6 +17,7 @@ from nextword.engine.layers import stopped
 from nextword.engine.poolings import found, real, usual
 from nextword.models.base import Batch, LanguageModel, fits, pad
 from nextword.models.encoder_decoder import EncoderDecoder
+from nextword.models.finite import finite
 from nextword.tokenizers.base import Tokenizer
 
 
@@ -166,4 +167,4 @@ def hidden(model: LanguageModel, rows: Sequence[Sequence[int]]) -> tuple[Tensor,
     found = model.encode(batch) if isinstance(model, EncoderDecoder) else model.hidden(batch).hidden_BTD
     if not found.is_floating_point():
         raise SettingsError("this kind of model has no hidden states that could be embeddings: it counts")
-    return found.float(), batch
+    return finite(found.float(), model), batch

@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nextword.core.errors import CheckpointError, DataError, SettingsError
+from nextword.core.errors import DataError, SettingsError
 from nextword.evals.settings import EvaluateSection
 from nextword.evals.windows import Text, Window, cut
 from nextword.models.base import IGNORED, Batch, LanguageModel
+from nextword.models.finite import finite
 
 SORTED_TOGETHER = 16  # batches' worth of windows that are sorted by length, so that little padding is computed
 
@@ -132,12 +133,7 @@ def _score_batch(model: LanguageModel, windows: list[Window]) -> list[Tensor]:
         mask_BT[row, : len(ids) - 1] = True
     device = model.start(1, 1).lengths_B.device
     batch = Batch(ids_BT.to(device), None if bool(mask_BT.all()) else mask_BT.to(device))
-    logp_BT = model.score(batch, labels_BT.to(device)).cpu().double()
-    if not bool(logp_BT.isfinite().all()):
-        raise CheckpointError(
-            "the model's scores are not finite (NaN or infinite weights, or training that diverged): "
-            "use an earlier checkpoint"
-        )
+    logp_BT = finite(model.score(batch, labels_BT.to(device)), model).cpu().double()
     return [logp_BT[row, window.context : len(window.ids) - 1] for row, window in enumerate(windows)]
 
 

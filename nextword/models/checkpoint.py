@@ -1,35 +1,47 @@
 """Model folders: `config.json` and `model.safetensors`, as Hugging Face writes and reads them, and no other format.
 
-What is read is checked: a tensor that is missing, left over, of another shape, truncated or not finite is an error that
-names it. What is written is whole or not there. A model that was read and is saved unchanged gives the same bytes.
+What is read is checked: a tensor that is missing, left over, of another shape or truncated is an error that names it,
+one that is not finite at the latest when there are scores. What is written is whole or not there. A model that was read
+and is saved unchanged gives the same bytes.
 """
 
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from nextword.core.errors import CheckpointError
 from nextword.core.files import atomic_folder, disk_errors, finish_swap, read_json
-from nextword.models.family import Family, Storable, find
+from nextword.models.family import LAYERS, Family, Storable, find, understood
+from nextword.models.finite import count_broken
+from nextword.models.mapped import map_tensors
 from nextword.models.weights import to_ours, to_theirs
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 50 * 10**9  # transformers' default size of a file before it starts another
+SHARED_LAYERS = 1000  # so many may use one set of weights (ALBERT)
 METADATA = {"format": "pt"}  # what transformers writes, and asks for
+# Parts of names: a number of these weights that is not finite shows in the scores, so that they need not be read first
+# (`models/finite.py`). Attention's kernels can hide one in queries, keys and their tables: all others are looked at.
+SHOWN = frozenset({"embedding", "value", "output", "gate", "up", "down", "head"})
+
+Dtype = torch.dtype | Callable[[torch.dtype], torch.dtype] | None  # a type, what to make of the stored one, or that
 
 
-def load_model(folder: Path | str, dtype: torch.dtype | None = None, device: str = "cpu") -> Storable:
+def load_model(folder: Path | str, dtype: Dtype = None, device: str = "cpu") -> Storable:
     """The model in a folder, ready to use (not training); floating-point weights become `dtype` (None: as stored).
 
-    Raises CheckpointError with cause and remedy when the folder is no checkpoint or does not hold what it promises.
+    On the CPU, weights of that type are views of the files (`models/mapped.py`); others are made one at a time, so that
+    the peak of memory is the model's own size. Raises CheckpointError with cause and remedy when the folder is no
+    checkpoint or does not hold what it promises.
     """
     folder = Path(folder)
     config = load_config(folder)
@@ -37,25 +49,45 @@ def load_model(folder: Path | str, dtype: torch.dtype | None = None, device: str
     return assemble(config, dict(read_tensors(folder)), folder, dtype, device)
 
 
-def assemble(
-    config: dict[str, Any], stored: dict[str, Tensor], source: Path, dtype: torch.dtype | None, device: str
-) -> Storable:
+def assemble(config: dict[str, Any], stored: dict[str, Tensor], source: Path, dtype: Dtype, device: str) -> Storable:
     """The model of a config and the tensors of its file, named as transformers names them; `source` is for errors."""
     config, stored = find(config.get("model_type"), str(source)).settled(config, stored)
     family = find(config["model_type"], str(source))
-    with torch.device("meta"):
+    with torch.device("meta"), understood(str(source)):
+        _check_layers(config, len(stored), source)
         model = family.build(config)
-    renamed = family.older(stored, config)
-    stored = {renamed.get(name, name): tensor for name, tensor in stored.items()}
-    stored = _without_ignored(stored, family, config)
-    ours = to_ours(family.rules(config), stored, str(source))
-    _check_shapes(ours, model.state_dict(), family, config, source)
-    dtype = dtype or _widest(stored.values())
-    kept = {name: _place(tensor, dtype, device) for name, tensor in ours.items()}
+        rules, renamed = list(family.rules(config)), family.older(stored, config)
+        stored = {renamed.get(name, name): tensor for name, tensor in stored.items()}
+        stored = _without_ignored(stored, family, config)
+    dtype = chosen(dtype, widest(tensor.dtype for tensor in stored.values()))
+    wanted, kept = model.state_dict(), {}
+    theirs = {name: rule.theirs for rule in rules for name in rule.ours}
+    for name, tensor in to_ours(rules, stored, str(source)):
+        _check_shape(theirs[name], tensor, wanted[name], source)
+        if not SHOWN.intersection(name.split(".")):
+            check_finite(" + ".join(theirs[name]), tensor, source)
+        kept[name] = _place(tensor, dtype, device)
     model.load_state_dict(kept, strict=True, assign=True)
     if isinstance(model, torch.nn.Module):
         model.eval()
     return model
+
+
+def _check_layers(config: Mapping[str, Any], tensors: int, source: Path) -> None:
+    """CheckpointError for more layers than tensors, before anything is made for each of them (layers may be shared)."""
+    for key in LAYERS.intersection(config):
+        if isinstance(config[key], int) and config[key] > max(tensors, SHARED_LAYERS):
+            raise CheckpointError(
+                f"{source} has {tensors} tensors, too few for {key} {config[key]}: correct config.json, or get the "
+                "right file"
+            )
+
+
+def chosen(dtype: Dtype, stored: torch.dtype) -> torch.dtype:
+    """The type that weights stored in `stored` get."""
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype or stored
+    return dtype(stored)
 
 
 def load_config(folder: Path) -> dict[str, Any]:
@@ -73,24 +105,13 @@ def load_config(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """All tensors of a folder's safetensors, from one file or from the shards that its index names; each is checked."""
+    """All tensors of a folder's safetensors, from one file or from the shards that its index names: views of these."""
     for path, names in _files(folder).items():
-        try:
-            with safe_open(path, framework="pt") as file:
-                held = set(file.keys())
-                absent = (names or held) - held
-                if absent:
-                    raise CheckpointError(
-                        f"{path} lacks {min(absent)!r}, which {INDEX} places there; get the file again"
-                    )
-                for name in sorted(held):
-                    tensor = file.get_tensor(name)
-                    check_finite(name, tensor, path)
-                    yield name, tensor
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is truncated or no safetensors file ({error}); get or save it again"
-            ) from error
+        tensors = map_tensors(path)
+        absent = names - tensors.keys()
+        if absent:
+            raise CheckpointError(f"{path} lacks {min(absent)!r}, which {INDEX} places there; get the file again")
+        yield from tensors.items()
 
 
 def save_model(model: Storable, folder: Path | str, shard_bytes: int = SHARD_BYTES) -> None:
@@ -117,7 +138,7 @@ def write_model(model: Storable, folder: Path, shard_bytes: int = SHARD_BYTES) -
     floats = [x for x in theirs.values() if x.is_floating_point()]
     if floats:
         key = "torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"
-        config[key] = str(_widest(floats)).removeprefix("torch.")
+        config[key] = str(widest(x.dtype for x in floats)).removeprefix("torch.")
     with disk_errors(folder):
         shards = _shards(theirs, shard_bytes)
         for name, tensors in shards.items():
@@ -199,14 +220,12 @@ def _content(folder: Path) -> str:
 
 
 def check_finite(name: str, tensor: Tensor, path: Path) -> None:
-    """One sum tells, at the speed of reading, unless it overflows: then every number is looked at."""
-    if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float32)):
-        broken = int((~torch.isfinite(tensor)).sum())
-        if broken:
-            raise CheckpointError(
-                f"{path}: {name!r} has {broken} of {tensor.numel()} numbers that are NaN or infinite; "
-                "the training diverged or the file is corrupt: take an earlier checkpoint"
-            )
+    """CheckpointError for a tensor with numbers that are NaN or infinite."""
+    if broken := count_broken(tensor):
+        raise CheckpointError(
+            f"{path}: {name!r} has {broken} of {tensor.numel()} numbers that are NaN or infinite; "
+            "the training diverged or the file is corrupt: take an earlier checkpoint"
+        )
 
 
 def _without_ignored(stored: dict[str, Tensor], family: Family, config: dict[str, Any]) -> dict[str, Tensor]:
@@ -223,26 +242,19 @@ def _without_ignored(stored: dict[str, Tensor], family: Family, config: dict[str
     return stored
 
 
-def _check_shapes(
-    ours: Mapping[str, Tensor], wanted: Mapping[str, Tensor], family: Family, config: dict[str, Any], folder: Path
-) -> None:
-    theirs = {name: rule.theirs for rule in family.rules(config) for name in rule.ours}
-    for name, tensor in ours.items():
-        if tensor.shape != wanted[name].shape:
-            raise CheckpointError(
-                f"{folder}: {' + '.join(map(repr, theirs[name]))} has shape {tuple(tensor.shape)}, but its config.json "
-                f"asks for {tuple(wanted[name].shape)}: correct config.json, or get the right file"
-            )
+def _check_shape(names: tuple[str, ...], tensor: Tensor, wanted: Tensor, source: Path) -> None:
+    if tensor.shape != wanted.shape:
+        raise CheckpointError(
+            f"{source}: {' + '.join(map(repr, names))} has shape {tuple(tensor.shape)}, but its config.json "
+            f"asks for {tuple(wanted.shape)}: correct config.json, or get the right file"
+        )
 
 
 def _place(tensor: Tensor, dtype: torch.dtype, device: str) -> Tensor:
     return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
 
 
-def _widest(tensors: Any) -> torch.dtype:
-    """The smallest type that holds every floating-point tensor without loss (fp32 where there is none)."""
-    widest = None
-    for tensor in tensors:
-        if tensor.is_floating_point():
-            widest = tensor.dtype if widest is None else torch.promote_types(widest, tensor.dtype)
-    return widest or torch.float32
+def widest(dtypes: Iterable[torch.dtype]) -> torch.dtype:
+    """The smallest type that holds the floating-point ones among these without loss (fp32 where there is none)."""
+    found = [dtype for dtype in dtypes if dtype.is_floating_point]
+    return reduce(torch.promote_types, found) if found else torch.float32

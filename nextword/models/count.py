@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from nextword.models.costs import Costs
-from nextword.models.family import Storable, find
+from nextword.models.family import Storable, find, understood
 
 OUTSIDE_N = {"embedding", "output"}
 FLOAT_BYTES = {"fp32": 4, "bf16": 2}
@@ -94,5 +94,5 @@ def part_of(name: str, parts: dict[str, str]) -> str:
 def describe(config: dict[str, Any], where: str = "config.json") -> Storable:
     """The model of a config.json without memory for its weights (on the meta device)."""
     family = find(config.get("model_type"), where)
-    with torch.device("meta"):
+    with torch.device("meta"), understood(where):
         return family.build(config)

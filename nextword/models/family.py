@@ -3,7 +3,8 @@
 Each file in `nextword/models/families` holds one `FAMILY`; its name is the `model_type` of the configs that it reads.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -32,6 +33,9 @@ _HARMLESS = """
     temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config
     transformers_version typical_p unsloth_fixed unsloth_version use_bfloat16 use_cache
 """
+_LAYERS = "num_hidden_layers n_layer n_layers num_layers num_decoder_layers encoder_layers decoder_layers layers"
+LAYERS = frozenset(_LAYERS.split())
+MOST_LAYERS, LARGEST = 10_000, (1 << 31) - 1  # beyond these a config is a mistake, or made to do harm
 HARMLESS = frozenset(_HARMLESS.split())
 Stored = dict[str, Tensor]  # what a file holds, by name
 
@@ -99,6 +103,16 @@ def find(model_type: object, where: str) -> Family:
             f"{where}: model_type is {model_type!r}, which nextword does not read; it reads {', '.join(known)}"
         )
     return part(FAMILIES, model_type, "FAMILY")  # type: ignore[return-value]
+
+
+@contextmanager
+def understood(where: str) -> Iterator[None]:
+    """Around work with a config from anywhere: what a nonsensical value does to its arithmetic is a CheckpointError."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CheckpointError(f"{where}: its config.json describes no model ({what}); correct it") from error
 
 
 def note_of(config: Mapping[str, Any]) -> str:
@@ -204,4 +218,6 @@ def typed(config: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
         raise CheckpointError(f"config.json: {key!r} must be {kind.__name__}, received {value!r}")
     if kind is int and value < 1:
         raise CheckpointError(f"config.json: {key!r} must be at least 1, received {value!r}")
+    if kind is int and value > (most := MOST_LAYERS if key in LAYERS else LARGEST):
+        raise CheckpointError(f"config.json: {key!r} must be at most {most}, received {value!r}")
     return value

@@ -5,7 +5,7 @@ several tensors and give several, through a transform that can be undone (a fuse
 one, rotary pairs that stand side by side put half a head apart); so whatever can be read can be written, byte by byte.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -63,8 +63,11 @@ def pair(theirs: str, ours: str) -> list[Rule]:
     return [same(f"{theirs}.{kind}", f"{ours}.{kind}") for kind in ("weight", "bias")]
 
 
-def to_ours(rules: Iterable[Rule], theirs: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Our tensors from a file's; CheckpointError naming what is missing or left over in `where`."""
+def to_ours(rules: Iterable[Rule], theirs: dict[str, Tensor], where: str) -> Iterator[tuple[str, Tensor]]:
+    """Our tensors from a file's, rule by rule; CheckpointError naming what is missing or left over in `where`.
+
+    They are taken out of `theirs`: who keeps only what they become never holds the whole of both.
+    """
     rules = list(rules)
     wanted = [name for rule in rules for name in rule.theirs]
     missing = [name for name in wanted if name not in theirs]
@@ -80,11 +83,14 @@ def to_ours(rules: Iterable[Rule], theirs: Mapping[str, Tensor], where: str) -> 
             f"{where} holds {_listed(extra)}, for which the model that its config.json describes has no place: "
             "correct config.json, or remove them"
         )
-    return {
-        name: tensor
-        for rule in rules
-        for name, tensor in zip(rule.ours, rule.transform.read(tuple(theirs[n] for n in rule.theirs)), strict=True)
-    }
+    for rule in rules:
+        given = tuple(theirs.pop(name) for name in rule.theirs)
+        try:
+            found = rule.transform.read(given)
+        except (IndexError, RuntimeError) as error:  # shapes that cannot be taken apart so
+            shapes = ", ".join(f"{name!r} {tuple(x.shape)}" for name, x in zip(rule.theirs, given, strict=True))
+            raise CheckpointError(f"{where}: {shapes} do not fit its config.json: {error}") from error
+        yield from zip(rule.ours, found, strict=True)
 
 
 def to_theirs(rules: Iterable[Rule], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import nn
 from nextword.core.errors import CheckpointError
 from nextword.core.files import atomic_folder, disk_errors
 from nextword.models import checkpoint
-from nextword.models.checkpoint import CONFIG, WEIGHTS
+from nextword.models.checkpoint import CONFIG, WEIGHTS, Dtype, chosen
 from nextword.models.family import QUANTISED, Storable, find
 from nextword.quant import model as whole
 from nextword.quant.linear import QuantisedLinear
@@ -26,7 +26,7 @@ def described(config: dict[str, Any]) -> tuple[dict[str, Any], Quantisation | No
     return {key: value for key, value in config.items() if key != QUANTISED}, whole.read(config)
 
 
-def load(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Storable:
+def load(folder: Path, dtype: Dtype = None, device: str = "cpu") -> Storable:
     """The model of a folder; what is not quantised, and what is computed, becomes `dtype` (None: as stored).
 
     CheckpointError naming what is missing, left over, of another shape, or broken.
@@ -48,9 +48,10 @@ def load(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") ->
                 f"{folder}: {name!r} is {tuple(tensor.shape)} of {tensor.dtype}, but its {CONFIG} asks for "
                 f"{tuple(wanted[name].shape)} of {wanted[name].dtype}: quantise the model again"
             )
+        checkpoint.check_finite(name, tensor, folder)
     model.load_state_dict(tensors, strict=True, assign=True)
     stored = next((x.dtype for x in model.parameters() if x.is_floating_point()), torch.float32)
-    return model.to(device, dtype or stored).eval()
+    return model.to(device, chosen(dtype, stored)).eval()
 
 
 def save(model: Storable, folder: Path) -> None:

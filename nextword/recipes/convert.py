@@ -1,14 +1,11 @@
 """`nextword convert`: a model from one file format to another."""
 
-import json
-from pathlib import Path
-
 import torch
 
 from nextword.assembly import gguf
 from nextword.assembly.folder import check_vocabulary, locate
 from nextword.core.errors import CheckpointError, SettingsError
-from nextword.core.files import atomic_folder, read_json
+from nextword.core.files import atomic_folder
 from nextword.models.checkpoint import SHARD_BYTES, copy_others, load_model, write_model
 from nextword.models.family import Storable
 from nextword.models.gguf import container
@@ -18,7 +15,6 @@ from nextword.recipes.push import push
 from nextword.tokenizers.base import Tokenizer
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
 STORED = {torch.float16: "f16", torch.bfloat16: "bf16"}
 
 
@@ -32,13 +28,13 @@ def main(settings: ConvertSettings) -> None:
     if not from_gguf and not source.is_dir():
         raise CheckpointError(f"{source} is neither a model folder nor a GGUF file")
     if from_gguf:
-        model, tokenizer, template = gguf.load(source, dtype)
+        model, tokenizer, _ = gguf.load(source, dtype)
     else:
-        model, tokenizer, template = load_model(source, dtype), Tokenizer.load(source), template_of(source)
+        model, tokenizer = load_model(source, dtype), Tokenizer.load(source)
     check_vocabulary(model, tokenizer, source)
     if out.suffix == GGUF:
         kind = settings.dtype or STORED.get(dtype_of(model), "f32")
-        gguf.save(out, model, tokenizer, kind, template)
+        gguf.save(out, model, tokenizer, kind, tokenizer.template)
         print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {kind}")
         print(f'next: nextword generate {out} "Once upon a time"')
         return
@@ -46,8 +42,6 @@ def main(settings: ConvertSettings) -> None:
     with atomic_folder(out) as fresh:
         if from_gguf:
             tokenizer.save(fresh)
-            if template is not None:
-                (fresh / TEMPLATE).write_text(template)
         else:
             copy_others(source, fresh)
         write_model(model, fresh, size)
@@ -62,17 +56,3 @@ def main(settings: ConvertSettings) -> None:
 def dtype_of(model: Storable) -> torch.dtype:
     """The type of its weights."""
     return next((x.dtype for x in model.state_dict().values() if x.is_floating_point()), torch.float32)
-
-
-def template_of(folder: Path) -> str | None:
-    """The chat template of a folder, from its own file or the tokenizer's config; None where there is none."""
-    if (folder / TEMPLATE).is_file():
-        return (folder / TEMPLATE).read_text()
-    tree = read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
-    template = tree.get("chat_template") if isinstance(tree, dict) else None
-    if template is None or isinstance(template, str):
-        return template
-    named = {one.get("name"): one.get("template") for one in template if isinstance(one, dict)}
-    if not isinstance(named.get("default"), str):
-        raise CheckpointError(f"{folder / TOKENIZER_CONFIG} has no default chat_template: {json.dumps(template)[:80]}")
-    return str(named["default"])

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 from nextword.core.errors import DataError
 from nextword.core.records import Conversation
 from nextword.tokenizers.base import Tokenizer
-from nextword.tokenizers.found import CONFIG, optional
+from nextword.tokenizers.dialogue import FILE
+from nextword.tokenizers.found import CONFIG
 from nextword.tokenizers.sandbox import compiled
 
-FILE = "chat_template.jinja"
-LARGEST_FILE = 1 << 20  # bytes
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -75,19 +74,11 @@ class Chat:
     def found(cls, folder: Path | str, tokenizer: Tokenizer) -> "Chat | None":
         """The template of a folder, with its tokenizer; None where it has none."""
         path = Path(folder)
-        if (path / FILE).exists():
-            if (path / FILE).stat().st_size > LARGEST_FILE:
-                raise DataError(f"{path / FILE} is larger than {LARGEST_FILE} bytes: that is no chat template")
-            return cls(tokenizer, (path / FILE).read_text(encoding="utf-8", errors="replace"), str(path / FILE))
-        source = optional(path / CONFIG).get("chat_template")
-        if isinstance(source, list):  # several by name
-            named = {entry.get("name"): entry.get("template") for entry in source if isinstance(entry, dict)}
-            source = named.get("default")
-        if source is None:
+        if tokenizer.template is None:
             return None
-        if not isinstance(source, str):
-            raise DataError(f"{path / CONFIG}: chat_template is neither a template nor a list with one named default")
-        return cls(tokenizer, source, f"the chat_template of {path / CONFIG}")
+        own = f"the chat_template of {path / CONFIG if path.is_dir() else path}"  # a folder's, or a GGUF file's
+        where = str(path / FILE) if (path / FILE).exists() else own
+        return cls(tokenizer, tokenizer.template, where)
 
     def render(self, conversation: Conversation, add_generation_prompt: bool = False) -> str:
         """The text of the conversation; with the beginning of an answer if `add_generation_prompt`."""

@@ -167,7 +167,10 @@ def _role(folder: Path, inner: tokenizers.Tokenizer, trees: Sequence[Mapping[str
         if isinstance(token, dict):  # an AddedToken written out
             token = token.get("content")
         if isinstance(token, str):
-            found = inner.token_to_id(token)
+            try:
+                found = inner.token_to_id(token)
+            except UnicodeError:  # half of a surrogate pair, which no vocabulary has
+                continue
             if found is not None:
                 return int(found)
     number = optional(folder / MODEL).get(f"{role}_token_id")

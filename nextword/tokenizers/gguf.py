@@ -32,7 +32,10 @@ PATTERNS: dict[str, str | None] = {  # how words are cut, by tokenizer.ggml.pre;
     "qwen2": _ENDINGS + r"\p{N}" + _REST,
 }
 BEGINS_TEXTS = {"llama-bpe"}  # those of gpt2's kind whose texts begin with bos where the file does not say
+TURN_END = "eot_token_id"
 SPACE = "▁"
+# how Gemma's file cuts texts, in which there are no spaces any more
+AT_SPACES = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
 LONGEST = 1000  # characters of a piece; every way to cut it is looked at, and real ones have at most about a hundred
 
 
@@ -62,10 +65,12 @@ def read(values: Mapping[str, Any], where: str) -> Tokenizer:
     for role, number in roles.items():
         if number is not None and (not isinstance(number, int) or not 0 <= number < len(tokens)):
             raise DataError(f"{where}: {KEY}{ROLES[role]} = {number!r} is no id of the {len(tokens)} tokens")
+    turn = values.get(KEY + TURN_END)
+    stops = [turn] if type(turn) is int and 0 <= turn < len(tokens) else []
     begins = kind == "llama" or values.get(KEY + "pre") in BEGINS_TEXTS
     if not values.get(KEY + "add_bos_token", begins):
         roles["bos"] = None
-    return Tokenizer(inner, "wordpiece" if kind == "bert" else "bpe", kind == "gpt2", roles)
+    return Tokenizer(inner, "wordpiece" if kind == "bert" else "bpe", kind == "gpt2", roles, stops=stops)
 
 
 def _numbers(values: Mapping[str, Any], key: str, count: int, default: float, where: str) -> Any:
@@ -173,6 +178,8 @@ def write(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
     types = np.array([_type(tokenizer, number) for number in range(size)], np.int32)
     ids = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "pad": tokenizer.pad_id, "unk": tokenizer.unk_id}
     roles = {KEY + ROLES[role]: number for role, number in ids.items() if number is not None}
+    turns = sorted(tokenizer.stops - {tokenizer.eos_id})
+    roles |= {KEY + TURN_END: turns[0]} if turns else {}  # readers find further ones by their names
     begins = {KEY + "add_bos_token": tokenizer.bos_id is not None, KEY + "add_eos_token": False}
     return {**found, KEY + "tokens": tokens, KEY + "token_type": types, **own, **roles, **begins}
 
@@ -217,10 +224,12 @@ def _steps(step: Any) -> Any:
 
 def _prefix_of(tree: Mapping[str, Any]) -> bool:
     """Whether a space is put before the text."""
+    normalizer = tree["normalizer"] or {}
     for prefix in (True, False):
         probe = tokenizers.Tokenizer(models.BPE())
         probe.normalizer, _ = _spaces(prefix)
-        if json.loads(probe.to_str())["normalizer"] == tree["normalizer"] and tree["pre_tokenizer"] is None:
+        steps = json.loads(probe.to_str())["normalizer"]["normalizers"]
+        if normalizer.get("normalizers", [normalizer]) == steps and tree["pre_tokenizer"] in (None, AT_SPACES):
             return prefix
     raise DataError("the tokenizer changes texts in a way that GGUF has no words for")
 

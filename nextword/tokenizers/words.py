@@ -33,12 +33,13 @@ Cut = Callable[[str], Iterable[str] | None]  # text -> its words; None: not know
 class WordTable:
     """Ids of texts as little-endian bytes, from a table of the words seen so far.
 
-    The ids are those of `tokenizer.encode`; `dtype` is the type in which they are given.
+    The ids are those of `tokenizer.encode`; `dtype` is the type in which they are given. Without a `table` the
+    tokenizer encodes whole texts, where it has something faster.
     """
 
-    def __init__(self, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> None:
+    def __init__(self, tokenizer: Tokenizer, dtype: np.dtype[Any], table: bool = True) -> None:
         self.tokenizer, self.dtype = tokenizer, dtype
-        self.cut = cut_of(tokenizer)
+        self.cut = cut_of(tokenizer) if table else None
         self.known: dict[str, bytes] = {}
 
     def encode_batch(self, texts: Sequence[str]) -> list[bytes]:

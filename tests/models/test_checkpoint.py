@@ -13,6 +13,7 @@ from nextword.core.errors import CheckpointError
 from nextword.models.base import Batch
 from nextword.models.checkpoint import load_model, save_model
 from nextword.models.create import create
+from nextword.models.finite import finite
 from nextword.models.settings import ModelSettings
 
 SIZES = {
@@ -100,9 +101,24 @@ def test_a_tied_copy_and_old_rotary_tables_are_accepted(folder: Path) -> None:
     load_model(folder)
 
 
-def test_large_finite_weights_are_not_taken_for_infinite(folder: Path) -> None:
-    edit_weights(folder, lambda tensors: tensors[QUERY].fill_(3e38))
-    load_model(folder)
+@pytest.mark.parametrize("number", ["nan", "inf"])
+@pytest.mark.parametrize(
+    "name", ["embed_tokens", "layers.0.self_attn.v_proj", "layers.1.mlp.down_proj", "layers.1.input_layernorm"]
+)
+def test_a_broken_weight_is_named_at_the_latest_by_the_first_scores(folder: Path, name: str, number: str) -> None:
+    name = f"model.{name}.weight"
+    edit_weights(folder, lambda tensors: tensors[name].view(-1)[3].fill_(float(number)))
+    batch = Batch(torch.zeros(1, 6, dtype=torch.int64))
+    with pytest.raises(CheckpointError, match=f"{name}.* has 1 of .* numbers that are NaN or infinite; the training"):
+        model = load_model(folder)
+        finite(model.score(batch, batch.ids_BT), model)
+
+
+def test_large_weights_are_not_taken_for_infinite(folder: Path) -> None:
+    edit_weights(folder, lambda tensors: [x.fill_(3e38) for name, x in tensors.items() if ".mlp." in name])
+    model, batch = load_model(folder), Batch(torch.arange(6)[None])
+    with pytest.raises(CheckpointError, match="its weights are, but grow beyond the range of their type"):
+        finite(model.score(batch, batch.ids_BT), model)
 
 
 @pytest.mark.parametrize(

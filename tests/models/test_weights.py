@@ -28,7 +28,7 @@ RULES = [
 
 def test_fused_transposed_and_interleaved_matrices_go_there_and_back() -> None:
     theirs = {"wte": torch.randn(5, 4), "c_attn": torch.randn(4, 12), "rotary": torch.randn(HEADS * WIDTH, 3)}
-    ours = to_ours(RULES, theirs, "file")
+    ours = dict(to_ours(RULES, dict(theirs), "file"))
     assert torch.equal(ours["k"], theirs["c_attn"][:, 4:8].T)
     assert torch.equal(ours["query"][[0, 3]], theirs["rotary"][[0, 1]])  # the first pair: 0 and half a head on
     back = to_theirs(RULES, ours)
@@ -38,7 +38,7 @@ def test_fused_transposed_and_interleaved_matrices_go_there_and_back() -> None:
 
 def test_the_nearest_name_is_offered_and_nothing_is_forgotten() -> None:
     with pytest.raises(CheckpointError, match="lacks 'wte'.*did you mean 'wpe'"):
-        to_ours([same("wte", "embedding")], {"wpe": torch.ones(1)}, "file")
+        dict(to_ours([same("wte", "embedding")], {"wpe": torch.ones(1)}, "file"))
     with pytest.raises(CheckpointError, match="no rule says how 'head' are written"):
         to_theirs([same("wte", "embedding")], {"embedding": torch.ones(1), "head": torch.ones(1)})
 
@@ -47,9 +47,9 @@ def test_groups_of_queries_with_their_key_and_value_are_taken_apart_and_joined()
     """Four heads on two key-value heads, each one row: q0 q1 k0 v0 q2 q3 k1 v1."""
     fused = torch.arange(8.0)[:, None]
     rules = grouped_rules("qkv", "a", grouped(4, 2), ("weight",))
-    ours = to_ours(rules, {"qkv.weight": fused}, "file")
+    ours = dict(to_ours(rules, {"qkv.weight": fused}, "file"))
     found = [ours[f"a.{part}.weight"].flatten().tolist() for part in ("query", "key", "value")]
     assert found == [[0, 1, 4, 5], [2, 6], [3, 7]]
     assert torch.equal(to_theirs(rules, ours)["qkv.weight"], fused)
     with pytest.raises(CheckpointError, match="have 7 rows together, which are not 8 heads"):
-        to_ours(rules, {"qkv.weight": fused[1:]}, "file")
+        dict(to_ours(rules, {"qkv.weight": fused[1:]}, "file"))

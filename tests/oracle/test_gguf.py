@@ -29,6 +29,15 @@ LLAMA3 = {
     **{"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
     "original_max_position_embeddings": 8192,
 }
+GPT2: dict[str, Any] = {
+    **{"n_embd": 64, "n_head": 4, "n_layer": 2, "n_positions": 64, "vocab_size": 300},
+    **{"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0},
+}
+GEMMA: dict[str, Any] = {"tie_word_embeddings": True, "query_pre_attn_scalar": 16}
+NEAR_FAR = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 5e3},
+}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"tie_word_embeddings": False}),
     "llama tied, biases": ("Llama", {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
@@ -37,13 +46,23 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("Mistral", {"sliding_window": None}),
     "qwen2": ("Qwen2", {}),
     "qwen3": ("Qwen3", {"tie_word_embeddings": True}),
-    "gemma": ("Gemma", {"head_dim": 16}),
+    "gemma": ("Gemma", {"head_dim": 16, "tie_word_embeddings": True}),
+    "gemma2": ("Gemma2", GEMMA | {"sliding_window": 6, "final_logit_softcapping": 20.0}),
+    "gemma3": ("Gemma3", GEMMA | {"sliding_window": 6}),
+    "gemma3 linear, untied": (
+        "Gemma3",
+        GEMMA
+        | {"sliding_window": 6, "tie_word_embeddings": False, "num_hidden_layers": 7, "rope_parameters": NEAR_FAR},
+    ),
+    "gpt2": ("GPT2", {}),
+    "gpt2 untied, another width": ("GPT2", {"n_inner": 96, "tie_word_embeddings": False}),
     "phi3": ("Phi3", {"original_max_position_embeddings": 64}),
     "mixtral": ("Mixtral", {"num_local_experts": 3, "num_experts_per_tok": 2}),
 }
 
 
 OURS = {"w1": "gate", "w3": "up", "w2": "down"}
+UNREAD = ("query_pre_attn_scalar", "final_logit_softcapping", "attn_logit_softcapping")  # by transformers
 TEXT = ["Once upon a time there was a cat.", "The cat sat on the mat, and the dog sat too.", "I'll go"]
 
 
@@ -55,7 +74,11 @@ def tokenizer() -> Any:
 def drawn(name: str, folder: Path) -> Any:
     kind, more = CASES[name]
     torch.manual_seed(0)
-    theirs = getattr(transformers, kind + "ForCausalLM")(getattr(transformers, kind + "Config")(**SIZES | more)).eval()
+    if kind == "GPT2":
+        config = transformers.GPT2Config(**GPT2 | more)
+    else:
+        config = getattr(transformers, kind + ("TextConfig" if kind == "Gemma3" else "Config"))(**SIZES | more)
+    theirs = getattr(transformers, kind + ("LMHeadModel" if kind == "GPT2" else "ForCausalLM"))(config).eval()
     for weight in theirs.parameters():
         weight.normal_(0, 0.2)
     theirs.save_pretrained(folder)
@@ -85,13 +108,16 @@ def test_a_model_through_gguf_is_the_same(name: str, tmp_path: Path) -> None:
             assert torch.equal(tensor, model.state_dict()[key]), key
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gemma", "phi3"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gpt2", "phi3"])
 def test_transformers_reads_what_we_write(name: str, tmp_path: Path) -> None:
     pytest.importorskip("accelerate", reason="transformers reads GGUF through accelerate")
     theirs = drawn(name, tmp_path / "hf")
     assembly.save(tmp_path / "m.gguf", load_model(tmp_path / "hf"), tokenizer(), "f32")
     try:
         config = transformers.AutoConfig.from_pretrained(tmp_path, gguf_file="m.gguf")
+        for key in UNREAD:
+            if hasattr(config, key):
+                setattr(config, key, getattr(theirs.config, key))
         read = type(theirs).from_pretrained(tmp_path, gguf_file="m.gguf", config=config, dtype=torch.float32)
     except ValueError as error:
         if "not supported" not in str(error):

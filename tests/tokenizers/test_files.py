@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from nextword.core.errors import DataError
+from nextword.decode.settings import SamplingSettings
+from nextword.engine.request import Request
 from nextword.tokenizers.base import Tokenizer
 
 
@@ -66,3 +68,31 @@ def test_broken_folders(tmp_path: Path, content: str | None, message: str) -> No
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a folder"):
         Tokenizer.load(tmp_path / "nothing")
+
+
+def test_template_and_ends_of_turns_go_with_the_tokenizer(folder: Path, tmp_path: Path) -> None:
+    first = Tokenizer.load(folder)
+    turn = first.encode("a")[0]
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [first.eos_id, turn], "top_p": 0.9}))
+    read = Tokenizer.load(folder)
+    assert read.template == "{{ messages }}" and read.stops == {first.eos_id, turn}
+    read.save(tmp_path / "again")
+    again = Tokenizer.load(tmp_path / "again")
+    assert (again.template, again.stops) == (read.template, read.stops)
+    read.save(folder)
+    assert json.loads((folder / "generation_config.json").read_text()) == {
+        "eos_token_id": [first.eos_id, turn],
+        "top_p": 0.9,  # what else it says is not ours
+    }
+    first.save(tmp_path / "again")  # which has no template: that of another tokenizer would be wrong
+    assert Tokenizer.load(tmp_path / "again").template is None
+    assert Request.of(read, "b", SamplingSettings()).eos_ids == {first.eos_id, turn}
+
+
+@pytest.mark.parametrize("given", [[{"name": "tool_use", "template": "x"}], 7, {"default": "x"}])
+def test_templates_that_are_none(folder: Path, given: object) -> None:
+    tree = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(tree | {"chat_template": given}))
+    with pytest.raises(DataError, match="neither a template nor a list"):
+        Tokenizer.load(folder)

@@ -19,6 +19,7 @@ from nextword.nn.feedforward import ACTIVATIONS
 from nextword.nn.moe import MixtureSettings
 
 ARCHITECTURES = "nextword.models.gguf.architectures"
+POSITIONS = "position_embd.weight"
 # values that describe the vocabulary or follow from others, and switches that must be off
 _KNOWN = """
     context_length embedding_length block_count feed_forward_length attention.head_count attention.head_count_kv
@@ -26,6 +27,15 @@ _KNOWN = """
     rope.scaling.type rope.scaling.factor rope.scaling.original_context_length rope.scaling.finetuned vocab_size
 """
 KNOWN = frozenset(_KNOWN.split())
+# GGUF's names of the norms of a block -> transformers', by arrangement
+PRE = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
+NORMS = {
+    **{"pre": PRE, "mixture": PRE},
+    "sandwich": {
+        **{"attn_norm": "input_layernorm", "post_attention_norm": "post_attention_layernorm"},
+        **{"ffn_norm": "pre_feedforward_layernorm", "post_ffw_norm": "post_feedforward_layernorm"},
+    },
+}
 ROLES = {"bos_token_id": "bos_token_id", "eos_token_id": "eos_token_id", "pad_token_id": "padding_token_id"}
 
 Described = Callable[[Mapping[str, Any]], TransformerSettings]
@@ -39,7 +49,8 @@ class Architecture:
     beside the sizes. permuted: queries and keys are kept with their rotary pairs side by side. norm: how the weights
     of norms are kept. fused: one matrix holds queries, keys and values, and one gate and up. more: values known beside
     those of all. activation: the only one that readers of the architecture compute with. experts: the
-    architecture of models whose feed-forwards are mixtures, where they go by the same name.
+    architecture of models whose feed-forwards are mixtures, where they go by the same name. tied: readers take the
+    embedding as output.
     """
 
     model_type: str
@@ -50,6 +61,7 @@ class Architecture:
     fused: bool = False
     more: frozenset[str] = frozenset()
     activation: str = "silu"
+    tied: bool = False
     experts: "Architecture | None" = None
 
     def of(self, model_type: object) -> "Architecture":
@@ -69,12 +81,7 @@ class Architecture:
         turned = get.integer("rope.dimension_count", head_width)
         if turned != head_width:
             raise CheckpointError(f"{where}: {name}.rope.dimension_count {turned} of {head_width} is not read")
-        embedding = tensors.get("token_embd.weight")
-        if embedding is None:
-            raise CheckpointError(f"{where} has no token_embd.weight: it is no model, or only a vocabulary")
-        layers = get.integer("block_count")
-        if layers > len(tensors):  # before anything is made for each of them
-            raise CheckpointError(f"{where} has {len(tensors)} tensors, too few for {name}.block_count {layers}")
+        layers, vocab_size = check_tensors(get, tensors)
         found: dict[str, Any] = {
             "hidden_size": width,
             "intermediate_size": get.integer("feed_forward_length"),
@@ -85,31 +92,33 @@ class Architecture:
             "max_position_embeddings": get.integer("context_length"),
             "rms_norm_eps": get.number("attention.layer_norm_rms_epsilon"),
             "tie_word_embeddings": "output.weight" not in tensors,
-            "vocab_size": embedding.shape[0],
+            "vocab_size": vocab_size,
             "hidden_act": self.activation,
             "model_type": self.model_type,
         }
         found |= read_rope(get, tensors, found["max_position_embeddings"])
-        ids = {key: values.get(f"tokenizer.ggml.{theirs}") for key, theirs in ROLES.items()}
-        found |= {key: number for key, number in ids.items() if isinstance(number, int)}
+        found |= special_ids(values)
         if mixture.EXPERTS in self.more:
             found |= mixture.config(get, layers, tensors)
         if self.model_type == "llama":
             found["attention_bias"], found["mlp_bias"] = (
                 f"blk.0.{part}.bias" in tensors for part in ("attn_q", "ffn_gate")
             )
-        return found | dict(self.own)
+        return found | dict(self.own) | self.config_of_more(get, found)
+
+    def config_of_more(self, get: "Getter", found: Mapping[str, Any]) -> dict[str, Any]:
+        """What the values in `more` say in a config.json whose other keys are `found`."""
+        return {}
 
     def values(self, name: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The values of a config.json and the tensors that follow from it; CheckpointError where GGUF has no words."""
         settings = self.describe(config)
         block = settings.blocks[0]
         attention, ffn = block.attention, block.feedforward
-        for one in settings.blocks:
-            if one.attention.reach.window is not None and one.attention.reach.window < settings.max_length:
-                raise CheckpointError(f"GGUF's {name} has no window of {one.attention.reach.window} tokens")
         if ACTIVATIONS[ffn.activation] is not ACTIVATIONS[self.activation]:
             raise CheckpointError(f"GGUF's {name} computes with {self.activation}, not {ffn.activation}")
+        if self.tied and not settings.tied:
+            raise CheckpointError(f"GGUF's {name} takes the embedding as output; this model has a matrix of its own")
         if attention.rotary_width not in {None, attention.head_width}:
             raise CheckpointError(f"partial rotary positions of {name} are not written")
         found = {
@@ -126,8 +135,16 @@ class Architecture:
             "vocab_size": settings.vocab_size,
         }
         rope, tensors = write_rope(settings.rope, attention.head_width)
-        found |= rope | mixture.values(settings)
+        found |= rope | mixture.values(settings) | self.values_of_more(name, settings)
         return {f"{name}.{key}": value for key, value in found.items()}, tensors
+
+    def values_of_more(self, name: str, settings: TransformerSettings) -> dict[str, Any]:
+        """The values in `more` of a description; CheckpointError for what the architecture does not compute."""
+        for block in settings.blocks:
+            window = block.attention.reach.window
+            if window is not None and window < settings.max_length:
+                raise CheckpointError(f"GGUF's {name} has no window of {window} tokens")
+        return {}
 
     def rules(self, config: Mapping[str, Any]) -> list[Rule]:
         """GGUF's names, and transformers'."""
@@ -144,8 +161,8 @@ class Architecture:
 
     def _layer(self, theirs: str, ours: str, block: Any) -> Iterable[Rule]:
         attention, ffn = block.attention, block.feedforward
-        yield Rule((f"{theirs}.attn_norm.weight",), (f"{ours}.input_layernorm.weight",), self.norm)
-        yield Rule((f"{theirs}.ffn_norm.weight",), (f"{ours}.post_attention_layernorm.weight",), self.norm)
+        for norm, part in NORMS[block.arrangement].items():
+            yield Rule((f"{theirs}.{norm}.weight",), (f"{ours}.{part}.weight",), self.norm)
         output_bias = attention.bias if attention.output_bias is None else attention.output_bias
         names = {"attn_output": ("self_attn.o_proj", output_bias, SAME)}
         if self.fused:
@@ -201,6 +218,22 @@ class Getter:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise CheckpointError(f"{self.where}: {self.name}.{key} must be a number above 0, received {value!r}")
         return float(value)
+
+
+def check_tensors(get: Getter, tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """How many layers and tokens there are; CheckpointError where the tensors cannot be those of a model."""
+    embedding, layers = tensors.get("token_embd.weight"), get.integer("block_count")
+    if embedding is None:
+        raise CheckpointError(f"{get.where} has no token_embd.weight: it is no model, or only a vocabulary")
+    if layers > len(tensors):  # before anything is made for each of them
+        raise CheckpointError(f"{get.where} has {len(tensors)} tensors, too few for {get.name}.block_count {layers}")
+    return layers, embedding.shape[0]
+
+
+def special_ids(values: Mapping[str, Any]) -> dict[str, int]:
+    """The ids of special tokens that a file's vocabulary names, under the keys of a config.json."""
+    ids = {key: values.get(f"tokenizer.ggml.{theirs}") for key, theirs in ROLES.items()}
+    return {key: number for key, number in ids.items() if isinstance(number, int)}
 
 
 def pairs(heads: int) -> Transform:

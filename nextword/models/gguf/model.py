@@ -12,11 +12,11 @@ from torch import Tensor
 
 from nextword.core.errors import CheckpointError
 from nextword.core.registry import names, part
-from nextword.models.checkpoint import assemble, check_finite
+from nextword.models.checkpoint import Dtype, assemble, check_finite, chosen, widest
 from nextword.models.family import Storable, find
 from nextword.models.gguf import container
-from nextword.models.gguf.architecture import ARCHITECTURES, Architecture
-from nextword.models.gguf.blocks import FORMATS
+from nextword.models.gguf.architecture import ARCHITECTURES, POSITIONS, Architecture
+from nextword.models.gguf.blocks import FORMATS, PLAIN
 from nextword.models.gguf.mixture import ROUTER
 from nextword.models.gguf.rope import DIVISORS
 from nextword.models.weights import to_ours, to_theirs
@@ -29,7 +29,7 @@ FILE_TYPES = {
     "bf16": 32,
 }  # general.file_type: what most weights are stored in
 EDGES = {"token_embd.weight", "output.weight"}  # they suffer most from 4 bits and are kept in 8
-ALSO = {"mistral": "llama", "mixtral": "llama"}  # model_type -> the architecture that says the same
+ALSO = {"gemma3_text": "gemma3", "mistral": "llama", "mixtral": "llama"}  # model_type -> the architecture of the same
 
 
 def find_architecture(name: object, where: str) -> Architecture:
@@ -40,16 +40,17 @@ def find_architecture(name: object, where: str) -> Architecture:
     return part(ARCHITECTURES, str(name), "ARCHITECTURE")  # type: ignore[return-value]
 
 
-def load(content: container.Content, dtype: torch.dtype | None = None, device: str = "cpu") -> Storable:
-    """The model of a file that `container.read` has read; quantised weights become numbers of `dtype` (None: fp32)."""
+def load(content: container.Content, dtype: Dtype = None, device: str = "cpu") -> Storable:
+    """The model of a file that `container.read` has read; quantised weights count as stored in fp32."""
     path, config = content.path, config_of(content)
+    dtype = chosen(dtype, widest(PLAIN.get(info.kind.name, torch.float32) for info in content.infos.values()))
     architecture = find_architecture(content.values["general.architecture"], str(path)).of(config["model_type"])
     stored: dict[str, Tensor] = {}
     for name, tensor in content.tensors():
         if name != DIVISORS:
             check_finite(name, tensor, path)
-            stored[name] = tensor if dtype is None else tensor.to(dtype)
-    theirs = to_ours(architecture.rules(config), stored, str(path))
+            stored[name] = tensor.to(dtype)
+    theirs = dict(to_ours(architecture.rules(config), stored, str(path)))
     return assemble(config, theirs, path, dtype, device)
 
 
@@ -86,8 +87,8 @@ def _renamed(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 def write(path: Path, model: Storable, kind: str, values: Mapping[str, Any]) -> None:
     """Writes a file with the weights in format `kind`, and `values` beside the model's own.
 
-    Vectors and routers stay fp32; a matrix whose rows are no multiple of a block becomes fp16; embedding and output of
-    a file of 4 bits are kept in 8.
+    Vectors, routers and learned positions stay fp32; a matrix whose rows are no multiple of a block becomes fp16;
+    embedding and output of a file of 4 bits are kept in 8.
     """
     name = check(model.config)
     architecture = find_architecture(name, str(path)).of(model.config.get("model_type"))
@@ -103,7 +104,7 @@ def write(path: Path, model: Storable, kind: str, values: Mapping[str, Any]) -> 
 
 def stored_as(name: str, tensor: Tensor, kind: str) -> str:
     """The format in which a tensor is kept in a file of that kind."""
-    if tensor.dim() == 1 or f".{ROUTER}." in name:
+    if tensor.dim() == 1 or name == POSITIONS or f".{ROUTER}." in name:
         return "f32"
     if kind == "q4_0" and name in EDGES:
         kind = "q8_0"
