@@ -31,9 +31,9 @@ def read_template(folder: Path) -> str | None:
         source = named.get("default")
         if source is None:
             raise DataError(f"{folder / CONFIG}: chat_template is neither a template nor a list with one named default")
-    if source is not None and not isinstance(source, str):
-        raise DataError(f"{folder / CONFIG}: chat_template is neither a template nor a list with one named default")
-    return source
+    if source is None or isinstance(source, str):
+        return source
+    raise DataError(f"{folder / CONFIG}: chat_template is neither a template nor a list with one named default")
 
 
 def read_ends(folder: Path, inner: tokenizers.Tokenizer) -> frozenset[int]:
