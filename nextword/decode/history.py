@@ -14,6 +14,8 @@ from torch import Tensor
 
 from nextword.core.errors import SettingsError
 from nextword.decode import chain
+from nextword.decode.constrain.grammar import guide
+from nextword.decode.constrain.vocabulary import Spelling
 from nextword.decode.settings import SamplingSettings
 
 ROOM = 64  # tokens that a fresh row has room for beyond its prompt; doubled when they prove too few
@@ -23,7 +25,8 @@ class History:
     """One text.
 
     settings, prompt: what was asked. vocab_size: scores there are. limit: how many tokens may be generated. eos_ids:
-    those that end a text. SettingsError for a setting that names a token that is not in the vocabulary.
+    those that end a text. tokenizer: says what tokens stand for, which only constraints ask. SettingsError for a
+    setting that names a token that is not in the vocabulary, or a constraint that nothing satisfies.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class History:
         vocab_size: int,
         limit: int,
         eos_ids: Collection[int] = (),
+        tokenizer: Spelling | None = None,
     ) -> None:
         check_tokens(settings, vocab_size)
         self.settings, self.vocab_size, self.limit, self.eos_ids = settings, vocab_size, limit, tuple(sorted(eos_ids))
@@ -40,6 +44,7 @@ class History:
         self.buffer = np.empty(self.start + ROOM, dtype=np.int64)
         self.buffer[: self.start] = prompt
         self.stages = chain.stages(settings)
+        self.guide = guide(settings, tokenizer, vocab_size, self.eos_ids)
 
     @property
     def seen(self) -> np.ndarray:
@@ -56,22 +61,37 @@ class History:
         """How many tokens may still be generated."""
         return self.limit - (self.length - self.start)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the text is what its constraint asks for, and nothing but the end can follow."""
+        return self.guide is not None and self.guide.finished
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether the text is what its constraint asks for; None without one."""
+        return None if self.guide is None else self.guide.complete
+
     def push(self, token: int) -> None:
         """Takes a token that was chosen."""
         if self.length == len(self.buffer):
             self.buffer = np.concatenate((self.buffer, np.empty_like(self.buffer)))
         self.buffer[self.length] = token
         self.length += 1
+        if self.guide is not None:
+            self.guide.push(token)
 
     def rewind(self, count: int) -> None:
         """Takes the last `count` generated tokens back."""
         assert count <= self.length - self.start, "a prompt is not taken back"
         self.length -= count
+        if self.guide is not None:
+            self.guide.rewind(count)
 
     def fork(self) -> "History":
         """A copy that goes its own way."""
         other = copy(self)
         other.buffer = self.buffer.copy()
+        other.guide = None if self.guide is None else self.guide.fork()
         return other
 
 

@@ -15,7 +15,7 @@ from nextword.decode.history import History
 from nextword.decode.settings import SamplingSettings
 from nextword.decode.stop import StopTexts
 from nextword.decode.strategy_settings import StrategySettings
-from nextword.tokenizers.stream import StreamDecoder
+from nextword.tokenizers.stream import ByteStream, StreamDecoder
 
 REMEMBERED = 4  # last tokens of a prompt that the decoder of the new text sees
 Top = tuple[tuple[int, float], ...]  # the likeliest tokens at a place with their log-probabilities, best first
@@ -97,18 +97,29 @@ class Row:
     def __init__(self, asked: Asked) -> None:
         self.asked, self.index, self.settings, self.strategy = asked, asked.index, asked.settings, asked.strategy
         self.ids, self.left = list(asked.prompt), asked.limit  # prompt and new tokens
-        self.history = History(asked.settings, asked.prompt, asked.vocab_size, asked.limit, asked.eos_ids)
+        self.history = History(
+            asked.settings, asked.prompt, asked.vocab_size, asked.limit, asked.eos_ids, asked.tokenizer
+        )
         self.generator = torch.Generator().manual_seed(asked.seed)
         self.stops = StopTexts(asked.settings.stop)
-        self.decoder = asked.tokenizer.decoder() if asked.tokenizer else None
-        for number in asked.prompt[-REMEMBERED:] if self.decoder else ():
-            self.decoder.push(number)  # the text goes on from the prompt: whether a space follows may depend on it
+        self.decoder = self.fresh_decoder()
         self.best: tuple[Hypothesis, ...] = ()  # of a strategy that gives several texts, when it is done
 
     @property
     def new(self) -> list[int]:
         """The tokens after the prompt."""
         return self.ids[len(self.asked.prompt) :]
+
+    def fresh_decoder(self) -> StreamDecoder | None:
+        """A decoder at the end of the prompt; under a constraint it spells tokens as the constraint reads them."""
+        if self.asked.tokenizer is None:
+            return None
+        if self.history.guide is not None:
+            return ByteStream(self.asked.tokenizer.token_bytes)
+        decoder = self.asked.tokenizer.decoder()
+        for number in self.asked.prompt[-REMEMBERED:]:
+            decoder.push(number)  # the text goes on from the prompt: whether a space follows may depend on it
+        return decoder
 
     def again(self) -> "Row":
         """The same request from its beginning."""
@@ -124,6 +135,8 @@ class Row:
         text = self.stops.push(self.decoder.push(token)) if self.decoder else ""
         if self.stops.found:
             return Step(self.index, token, logprob, text, "stop", top)
+        if self.history.finished:
+            return Step(self.index, token, logprob, text + self.rest(), "stop", top)
         if not self.left:
             text += self.rest()
             return Step(self.index, token, logprob, text, "stop" if self.stops.found else "length", top)

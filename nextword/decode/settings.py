@@ -14,6 +14,7 @@ MOST_ALTERNATIVES = 1000
 COLDEST = 1e-4  # a smaller temperature is greedy in all but name, and the smallest would overflow what they divide
 OPENAI_PENALTY = 2.0  # presence and frequency penalties reach from -2 to 2 in OpenAI's interface
 LARGEST_BIAS = 100.0  # and biases from -100 to 100
+CONSTRAINTS = ("regex", "json_schema", "grammar")  # of which there can be one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,12 @@ class SamplingSettings:
     "Sequences of token ids that are never completed, such as 5 7,8 for token 5, and 8 after 7."
     forced: Annotated[Mapping[int, int], by_number(int)] = field(default_factory=dict, hash=False)
     "Token ids by place, such as 0=7,-1=2: 0 is the first new token, -1 the last that may be generated."
+    regex: str | None = None
+    "The text is what this regular expression describes."
+    json_schema: str | None = None
+    "The text is JSON that this JSON Schema describes; on the command line also a file."
+    grammar: str | None = None
+    "The text is what this grammar describes: GBNF (root ::= ...) or Lark (start: ...), or a file of it."
     seed: int | None = None
     "The same seed gives the same text, alone or in a batch (drawn anew each time)."
     stop: tuple[str, ...] = ()
@@ -63,6 +70,7 @@ class SamplingSettings:
         self._check_lengths()
         self._check_cuts()
         self._check_tokens()
+        self._check_constraint()
         if self.seed is not None:
             in_range("seed", self.seed, 0, LARGEST_SEED)
         in_range("top_logprobs", self.top_logprobs, 0, MOST_ALTERNATIVES)
@@ -109,3 +117,13 @@ class SamplingSettings:
             in_range(f"logit_bias of token {token}", bias, -LARGEST_BIAS, LARGEST_BIAS)
         if any(not ids for ids in self.banned_ids):
             raise SettingsError("banned_ids: a sequence must have at least one token")
+
+    def _check_constraint(self) -> None:
+        given = [name for name in CONSTRAINTS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise SettingsError(f"{given[0]} and {given[1]} cannot both say what the text is: leave one out")
+        if given and not getattr(self, given[0]).strip():
+            raise SettingsError(f"{given[0]} is empty: leave it out where anything is allowed")
+        for name, value in (("forced", self.forced), ("min_tokens", self.min_tokens)):
+            if given and value:
+                raise SettingsError(f"{name} cannot be kept to where {given[0]} decides what comes: leave one out")

@@ -93,7 +93,7 @@ def stream(
                 raise not_finite(model) from error
             for row in together:
                 result = results[row.index]
-                result.best = row.best
+                result.best, result.complete = row.best, row.history.complete
                 if row.best or strategy == MASKED:  # all at once
                     result.tokens_per_second = len(result.ids) / result.seconds_to_first
 

@@ -164,7 +164,8 @@ class Generation:
     """A finished continuation.
 
     ids: the new tokens without the one that ended the text. logprobs: log p of each under the model itself (before
-    temperature, top-k and top-p), nats. reason: "eos" (an end token), "stop" (a stop text) or "length". seed: gives the
+    temperature, top-k and top-p), nats. reason: "eos" (an end token), "stop" (a stop text, or what a constraint asks
+    for is complete) or "length". complete: whether the text satisfies its constraint, None without one. seed: gives the
     same text again. seconds_to_first: from the call to the first token. tokens_per_second: of the tokens after it;
     where a text comes at once at the end, of all tokens in that time.
 
@@ -183,3 +184,4 @@ class Generation:
     tokens_per_second: float = 0.0
     top_logprobs: list[Top] = field(default_factory=list)
     best: tuple[Hypothesis, ...] = ()
+    complete: bool | None = None

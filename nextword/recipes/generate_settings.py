@@ -22,6 +22,9 @@ class GenerateSettings:
         '  nextword generate model "The" --top-k 40 --top-p 0.95 --seed 7 --n 3\n'
         '  nextword generate model "The" --strategy beam --beams 4 --n 4\n'
         '  nextword generate model "The" --strategy speculative --draft small\n'
+        '  nextword generate model "Ada is" --repetition-penalty 1.2 --min-p 0.05\n'
+        "  nextword generate model 'When? ' --regex '[0-9]{4}'\n"
+        "  nextword generate model 'As JSON: ' --json-schema person.json --max-tokens 200\n"
         "  cat letter.txt | nextword generate model - --stop Sincerely"
     )
 
