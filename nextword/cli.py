@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("nextword.recipes.generate_settings:GenerateSettings", "continue a prompt, as a stream"),
     "serve": ("nextword.recipes.serve_settings:ServeSettings", "a model for many users at once, as OpenAI's interface"),
     "cluster": ("nextword.recipes.cluster_settings:ClusterSettings", "group texts by what they say"),
+    "chat": ("nextword.recipes.chat_settings:ChatSettings", "talk with a model in the terminal"),
     "inspect": ("nextword.recipes.inspect_settings:InspectSettings", "parameters, FLOPs and bytes of a model"),
     "convert": ("nextword.recipes.convert_settings:ConvertSettings", "a model to GGUF, from GGUF, or to other numbers"),
     "quantize": ("nextword.recipes.quantize_settings:QuantizeSettings", "a model's weights in 8 or 4 bits"),

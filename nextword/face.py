@@ -17,15 +17,17 @@ import torch
 from torch import Tensor
 
 from nextword.assembly import folder
+from nextword.assembly.chat import chat_of
 from nextword.assembly.sentence import Sentence, write_sentence
 from nextword.core.errors import SettingsError
-from nextword.core.records import Document
+from nextword.core.records import Document, Message
 from nextword.core.settings import build, in_range
 from nextword.decode.settings import SamplingSettings
 from nextword.decode.settings_by_name import by_name
 from nextword.decode.strategy import Tools
 from nextword.decode.strategy_settings import StrategySettings
 from nextword.engine import tasks, vectors
+from nextword.engine.conversation import Talk
 from nextword.engine.draft import check_asked, check_vocabulary, with_draft
 from nextword.engine.fill import Filled, fill
 from nextword.engine.generate import NO_TOOLS, generate, needs_plain, steps_for, stream
@@ -40,6 +42,7 @@ from nextword.models.settings import ModelSettings
 from nextword.quant import files
 from nextword.recipes.pretrain import pretrain_tokens
 from nextword.tokenizers.base import Tokenizer
+from nextword.tokenizers.conversations import Chat
 from nextword.train.folder import Summary
 from nextword.train.settings import TrainSettings
 
@@ -62,8 +65,10 @@ class Continuation:
 class LM:
     """A model with its tokenizer: `nextword.load` makes one."""
 
-    def __init__(self, model: Storable, tokenizer: Tokenizer, sentence: Sentence | None = None) -> None:
-        self.model, self.tokenizer, self.sentence = model, tokenizer, sentence
+    def __init__(
+        self, model: Storable, tokenizer: Tokenizer, sentence: Sentence | None = None, template: Chat | None = None
+    ) -> None:
+        self.model, self.tokenizer, self.sentence, self.template = model, tokenizer, sentence, template
         self._plan: tuple[Stepper, list[tuple[int, int]]] | None = None  # a compiled plan and the weights it is made of
 
     def __repr__(self) -> str:
@@ -152,6 +157,27 @@ class LM:
             for step in steps:
                 if step.text:
                     yield step.text
+
+    def chat(self, messages: str | Sequence[Mapping[str, str]], *, compiled: Compiled = "auto", **settings: Any) -> str:
+        """The model's answer to a conversation, in the words of its own template.
+
+        messages: a question, or {"role": "system", "user" or "assistant", "content": text} in turn. settings: as
+        `generate`, of sampling. SettingsError for a model without a conversation template.
+
+        >>> lm.chat([{"role": "user", "content": "What is a token?"}], max_tokens=50)   # doctest: +SKIP
+        'A piece of text that a model reads as one.'
+        """
+        if self.template is None:
+            raise SettingsError(
+                "this model has no conversation template, so it was not trained to converse: use generate"
+            )
+        sampling, strategy = by_name(settings)
+        if strategy != SAMPLE:
+            raise SettingsError("a chat is sampled: settings of other strategies have no effect, leave them out")
+        talk = Talk(self.model, self.template, sampling, compiled)
+        given = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        talk.messages = [Message(message["role"], message["content"]) for message in given]
+        return "".join(talk.answer())
 
     def score(self, text: str) -> list[ScoredToken]:
         """Every token of a text with its log-probability, given all that stands before it.
@@ -334,7 +360,7 @@ def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: s
     CheckpointError when the folder is none, or incomplete, or corrupt.
     """
     assembled = folder.load(path_or_hub_id, dtype, device)
-    return LM(assembled.model, assembled.tokenizer, assembled.sentence)
+    return LM(assembled.model, assembled.tokenizer, assembled.sentence, chat_of(assembled))
 
 
 def pretrain(

@@ -17,11 +17,16 @@ def load(path: Path, dtype: Dtype = None, device: str = "cpu") -> tuple[Storable
     """The model, the tokenizer and the chat template (None: there is none) of a file."""
     content = container.read(path)
     tokenizer = vocabulary.read(content.values, str(path))
-    template = content.values.get(TEMPLATE)
-    if template is not None and not isinstance(template, str):
-        raise CheckpointError(f"{path}: {TEMPLATE} must be a text, received {type(template).__name__}")
-    tokenizer.template = template
-    return model.load(content, dtype, device), tokenizer, template
+    tokenizer.template = template(content)
+    return model.load(content, dtype, device), tokenizer, tokenizer.template
+
+
+def template(content: container.Content) -> str | None:
+    """The chat template of a file, None where there is none."""
+    found = content.values.get(TEMPLATE)
+    if found is not None and not isinstance(found, str):
+        raise CheckpointError(f"{content.path}: {TEMPLATE} must be a text, received {type(found).__name__}")
+    return found
 
 
 def save(path: Path, whole: Storable, tokenizer: Tokenizer, kind: str, template: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Constraints: what is generated is what was asked for, in every vocabulary; what is impossible is said at the start."""
+"""Constraints: what is generated is what was asked for, in every vocabulary; the impossible is said at the start."""
 
 import json
 import re
@@ -232,7 +232,7 @@ def test_without_a_tokenizer() -> None:
 
 
 def test_through_the_engine(tiny: Callable[[str], Path], here: Callable[..., Any], tmp_path: Path) -> None:
-    """Python and command line; a text that is complete, and one that `max_tokens` cuts; alone as in a batch, as beams."""
+    """Python and command line; a complete text, and one that `max_tokens` cuts; alone, in a batch, as beams."""
     import nextword as nw
 
     folder = tiny("llama")
