@@ -1,8 +1,8 @@
 """A conversation with a model: messages in, answers out as they are made, and nothing read twice.
 
-A chat model reads the whole conversation before each answer, but it has read all but the last message already. Its state
-(the keys and values) is kept: where the new prompt begins as the text that was read, the state is cropped to what they
-share and only the rest is read. The answer itself is among what is kept.
+A chat model reads the whole conversation before each answer, but it has read all but the last message already. Its
+state (the keys and values) is kept: where the new prompt begins as the text that was read, the state is cropped to what
+they share and only the rest is read. The answer itself is among what is kept.
 
 When the conversation outgrows the model's context, its oldest turns are left out, a user's message with its answer at a
 time; the system message always stays.

@@ -62,7 +62,7 @@ class Terminal:
             self.notice("a line is a message; /help for more, Ctrl-C ends an answer, Ctrl-D leaves")
         while True:
             try:
-                line = input("> " if self.typed else "").strip()
+                line = input("> " if self.typed else "")
             except EOFError:
                 return 0
             except KeyboardInterrupt:
@@ -73,7 +73,7 @@ class Terminal:
                 continue
             except UnicodeDecodeError as error:
                 raise SettingsError(f"the input is not UTF-8 ({error.reason})") from None
-            if line in {"/quit", "/exit"}:
+            if line.rstrip() in {"/quit", "/exit"}:
                 return 0
             try:
                 self.take(line)
@@ -84,15 +84,15 @@ class Terminal:
 
     def take(self, line: str) -> None:
         """A message or a command."""
-        name, _, rest = line.removeprefix("/").partition(" ")
+        name, _, rest = line.removeprefix("/").strip().partition(" ")
         if line.startswith("/"):
             if name not in self.commands:
                 raise SettingsError(
                     f"no command /{name}{nearest(name, self.commands)}; a message may begin with a space"
                 )
             self.commands[name](rest.strip())
-        elif line:
-            self.talk.messages.append(Message("user", line))
+        elif line.strip():
+            self.talk.messages.append(Message("user", line.strip()))
             self.answer()
 
     def answer(self) -> None:
@@ -109,7 +109,6 @@ class Terminal:
                 raise
             reason = "interrupted"
         except NextwordError:
-            self.talk.messages = [*self.talk.messages]
             while self.talk.messages and self.talk.messages[-1].role == "user":
                 self.talk.messages.pop()  # it cannot be answered, and would stand in the way of the next
             raise

@@ -12,8 +12,8 @@ from nextword.decode.settings import SamplingSettings
 class ChatSettings:
     """Talk with a model, in the words of its own conversation template.
 
-    A line is a message. /help lists what else can be said. Ctrl-C ends an answer where it is, Ctrl-D leaves. Where stdin
-    is not a terminal its lines are the messages, and stdout has the answers alone."""
+    A line is a message. /help lists what else can be said. Ctrl-C ends an answer where it is, Ctrl-D leaves. Where
+    stdin is not a terminal its lines are the messages, and stdout has the answers alone."""
 
     RECIPE: ClassVar[str] = "nextword.recipes.chat:main"
     EXAMPLES: ClassVar[str] = (

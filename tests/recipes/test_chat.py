@@ -30,8 +30,9 @@ def model(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory)
 
 def test_piped(cli: Run, model: Path, tmp_path: Path) -> None:
     """Lines are messages; answers alone go to stdout; the context is kept, dropped, saved, reset."""
-    lines = ["The cat sat.", "/system The dog.", "And?", "/retry", f"/save {tmp_path / 'c.json'}", "/settings top_k=5",
-             *(["The dog sat on the mat, and the cat sat too."] * 9), "/reset", "Once", f"/save {tmp_path / 'd.json'}"]  # fmt: skip
+    lines = ["The cat sat.", "/system The dog.", "And?", "/retry", f"/save {tmp_path / 'c.json'}", "/settings top_k=5"]
+    lines += ["The dog sat on the mat, and the cat sat too."] * 9
+    lines += ["/reset", "Once", f"/save {tmp_path / 'd.json'}"]
     result = cli("chat", model, "--max-tokens", 20, "--seed", 1, "--top-p", 0.9, input="\n".join(lines) + "\n")
     assert result.returncode == 0, result.stderr
     saved = json.loads((tmp_path / "c.json").read_text())["messages"]
