@@ -8,7 +8,7 @@ When the conversation outgrows the model's context, its oldest turns are left ou
 time; the system message always stays.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import cast
@@ -109,7 +109,7 @@ class Talk:
         self.result: Generation | None = None
         self.kept: Kept | None = None
 
-    def answer(self) -> Iterator[str]:
+    def answer(self) -> Generator[str, None, None]:
         """The answer to the messages so far, in pieces; it joins the messages also where the caller stops early."""
         ids, limit = self.prompt()
         settings = replace(self.settings, max_tokens=limit)

@@ -232,7 +232,7 @@ def test_without_a_tokenizer() -> None:
 
 
 def test_through_the_engine(tiny: Callable[[str], Path], here: Callable[..., Any], tmp_path: Path) -> None:
-    """Python and command line; a complete text, and one that `max_tokens` cuts; alone, in a batch, as beams."""
+    """Python and command line; a complete text, and one that `max_tokens` cuts; alone as in a batch."""
     import nextword as nw
 
     folder = tiny("llama")
@@ -246,7 +246,6 @@ def test_through_the_engine(tiny: Callable[[str], Path], here: Callable[..., Any
     [cut] = lm.continuations(["A"], Sampling(regex="[ab]{40}", max_tokens=5, seed=3))
     assert (cut.reason, cut.complete) == ("length", False) and re.fullmatch("[ab]+", cut.text)
     assert re.fullmatch("(yes|no)", lm.generate("A", regex="yes|no", seed=1))
-    assert lm.generate("A", regex="yes|no", strategy="beam", beams=3) in {"yes", "no"}
     file = tmp_path / "person.json"
     file.write_text(PERSON)
     result = here("generate", folder, "A", "--json-schema", file, "--max-tokens", 50, "--seed", 3)

@@ -100,7 +100,7 @@ def test_what_was_said_stays_when_the_caller_stops(tokenizer: Tokenizer) -> None
     one.messages.append(Message("user", "The cat"))
     pieces = one.answer()
     said = next(pieces) + next(pieces)
-    pieces.close()  # type: ignore[attr-defined]
+    pieces.close()
     assert one.messages[-1] == Message("assistant", said)
     assert say(one, "Go on.")
 
