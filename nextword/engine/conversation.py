@@ -26,11 +26,11 @@ from nextword.models.base import LanguageModel, State
 from nextword.tokenizers.chat_prompt import prompt_ids
 from nextword.tokenizers.conversations import Chat
 
-CHUNK = 128  # tokens that are read at once behind what is kept: each gets scores, which take memory
+CHUNK = 64  # tokens that are read at once behind what is kept: each gets scores, which take memory
 SHARE_FOR_ANSWER = 4  # without max_tokens, a quarter of the context is kept free for the answer, 256 tokens at most
 MARK = "\ue0f2"  # of the private use area, which no template has
 PLAIN = (
-    "{% for message in messages %}{{ message['role'].capitalize() + ': ' + message['content'] + '\\n' }}{% endfor %}"
+    "{% for message in messages %}{{ message['role']|capitalize + ': ' + message['content'] + '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 PLAIN_STOP = "\nUser:"

@@ -49,7 +49,10 @@ def compiled(name: str, text: str, tokenizer: Spelling, vocab_size: int, eos_ids
     """The constraint called `name`, to be forked for each text."""
     matcher = library().LLMatcher(vocabulary(tokenizer, vocab_size, eos_ids), translated(name, text), log_level=0)
     if matcher.is_error():
-        raise SettingsError(f"{name}: {reason(matcher.get_error())}")
+        message = reason(matcher.get_error())
+        if "coerce_one_of" in message:
+            message = "oneOf is not supported: write anyOf, with branches of which no two can hold together"
+        raise SettingsError(f"{name}: {message}")
     found = Guide(matcher, vocab_size, frozenset(eos_ids))
     if int(found.allowed.sum()) == int(found.allowed[list(eos_ids)].sum()):
         raise SettingsError(f"{name}: no text of this model's vocabulary satisfies it, nothing can be generated")
