@@ -14,6 +14,7 @@ from shutil import copytree
 import pytest
 
 from nextword.engine.conversation import PLAIN
+from nextword.tokenizers.base import Tokenizer
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -82,20 +83,22 @@ def test_a_model_without_a_template(here: Run, tiny: Callable[[str], Path], monk
     assert result.returncode == 0 and result.stdout.strip()
 
 
-def test_in_a_terminal(model: Path) -> None:
+def test_in_a_terminal(model: Path, tmp_path: Path) -> None:
     """Ctrl-C stops an answer and keeps it, an error does not end the conversation, Ctrl-D does."""
+    copytree(model, tmp_path / "endless")
+    config = json.loads((model / "config.json").read_text())
+    (tmp_path / "endless" / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 1_000_000}))
     main, end = pty.openpty()
-    command = [sys.executable, "-m", "nextword.cli", "chat", model, "--max-tokens", "340", "--top-k", "5"]
-    process = subprocess.Popen(
-        [*command, "--compiled", "never"], stdin=end, stdout=end, stderr=end, start_new_session=True
-    )
+    command = [sys.executable, "-m", "nextword.cli", "chat", tmp_path / "endless", "--max-tokens", "900000"]
+    command += ["--banned-ids", str(Tokenizer.load(model).eos_id), "--compiled", "never"]  # it never ends by itself
+    process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end, start_new_session=True)
     os.close(end)
     seen = ""
 
     def until(text: str) -> None:
         nonlocal seen
         deadline = time.monotonic() + 100
-        while text not in seen:
+        while text not in seen or not seen.partition(text)[2] and text == "\n":
             assert time.monotonic() < deadline, seen
             seen += os.read(main, 1000).decode(errors="replace")
         seen = seen.partition(text)[2]
@@ -103,7 +106,7 @@ def test_in_a_terminal(model: Path) -> None:
     until("> ")
     os.write(main, b"The cat\n")
     until("The cat")
-    until("a")  # the answer has begun
+    until("\n")  # and what follows: the answer has begun
     process.send_signal(signal.SIGINT)
     until("interrupted")
     until("> ")
