@@ -128,5 +128,5 @@ def test_face(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     messages = [{"role": "user", "content": "The cat"}]
     found = lm.chat(messages, max_tokens=8, seed=1)
     assert found and found == lm.chat("The cat", max_tokens=8, seed=1)
-    with pytest.raises(SettingsError, match="beams"):
-        lm.chat("The cat", beams=3, seeed=1)
+    with pytest.raises(SettingsError, match="a chat is sampled"):
+        lm.chat("The cat", beams=3)
