@@ -26,7 +26,7 @@ TEXT = [
 KINDS: dict[str, dict[str, Any]] = {
     "bpe": {"vocab_size": 300, "min_frequency": 1},
     "wordpiece": {"vocab_size": 150, "min_frequency": 1},
-    "unigram": {"vocab_size": 80},
+    "unigram": {"vocab_size": 54},
     "character": {},
     "byte": {},
 }
@@ -111,6 +111,7 @@ def test_real_schemas(letters: Tokenizer, realdata: Path) -> None:
     import jsonschema_rs
 
     checked = made = refused = 0
+    wrong = []
     for file in sorted((realdata / "serving" / "json_schema_draft7").glob("*.json")):
         for case in json.loads(file.read_text()):
             if "$id" in json.dumps(case["schema"]):  # the base of references is not kept to
@@ -128,9 +129,10 @@ def test_real_schemas(letters: Tokenizer, realdata: Path) -> None:
                 assert test["valid"] or not text.complete, (file.stem, case["description"], test["description"])
             found, complete = generated(letters, Sampling(json_schema=json.dumps(case["schema"])), checked, 60)
             made += complete
-            if complete:
-                jsonschema_rs.Draft7Validator(case["schema"]).validate(json.loads(found))
-    assert checked > 400 and made > 60 and refused < 110
+            if complete and not jsonschema_rs.Draft7Validator(case["schema"]).is_valid(json.loads(found)):
+                wrong.append((file.stem, case["description"]))
+    assert wrong == []
+    assert checked > 400 and made > 60 and refused < 110, (checked, made, refused)
 
 
 def test_the_end_is_allowed_exactly_where_the_text_may_end(letters: Tokenizer) -> None:
@@ -185,7 +187,7 @@ IMPOSSIBLE = [
     ({"json_schema": '{"properties": {"a": false}, "required": ["a"], "type": "object"}'}, "nsatisfiable"),
     ({"json_schema": '{"type": "string", "minLength": 5, "maxLength": 2}'}, "nsatisfiable"),
     ({"json_schema": '{"not": {}}'}, "not"),
-    ({"json_schema": '{"oneOf": [{"type": "string"}, {"type": "null"}]}'}, "oneOf"),
+    ({"json_schema": '{"oneOf": [{"type": "integer"}, {"minimum": 2}]}'}, "oneOf"),
     ({"json_schema": '{"$ref": "http://localhost:1/x.json"}'}, "localhost"),
     ({"json_schema": '{"a": ' * 5000 + "1" + "}" * 5000}, "json_schema"),
     ({"grammar": "root = x"}, "grammar: "),

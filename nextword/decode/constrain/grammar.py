@@ -6,7 +6,7 @@ a parser by Earley stands above it (Willard, Louf, "Efficient Guided Generation 
 llguidance, which does the work here, takes some 50 µs a token for a vocabulary of 128,000).
 
     regex         Rust's syntax, without looking around: \d{4}-\d{2}, (yes|no)
-    json_schema   draft 7 and later, but for not, if, oneOf, contains, dependencies, propertyNames, uniqueItems
+    json_schema   draft 7 and later, but for not, if, contains, dependencies, propertyNames, uniqueItems
     grammar       GBNF, as in llama.cpp (root ::= ...), or Lark (start: ...)
 """
 
