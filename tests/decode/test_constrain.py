@@ -101,6 +101,11 @@ def test_json_is_valid_in_every_vocabulary(tokenizer: Tokenizer) -> None:
         jsonschema_rs.validate(json.loads(PERSON), json.loads(text))
 
 
+def bounded(text: str) -> float:
+    """1e999 is JSON, but infinite in Python."""
+    return max(-1e300, min(1e300, float(text)))
+
+
 def test_real_schemas(letters: Tokenizer, realdata: Path) -> None:
     """Cases of the official suite for draft 7: what is accepted is valid, and what is generated is."""
     import jsonschema_rs
@@ -124,9 +129,11 @@ def test_real_schemas(letters: Tokenizer, realdata: Path) -> None:
                 assert test["valid"] or not text.complete, (file.stem, case["description"], test["description"])
             found, complete = generated(letters, Sampling(json_schema=json.dumps(case["schema"])), checked, 60)
             made += complete
-            if complete and not jsonschema_rs.Draft7Validator(case["schema"]).is_valid(json.loads(found)):
+            if complete and not jsonschema_rs.Draft7Validator(case["schema"]).is_valid(
+                json.loads(found, parse_float=bounded)
+            ):
                 wrong.append((file.stem, case["description"]))
-    assert {file for file, _ in wrong} <= {"allOf"}  # the library loses a type beside an empty schema in allOf
+    assert wrong == []
     assert checked > 400 and made > 60 and refused < 110, (checked, made, refused)
 
 
