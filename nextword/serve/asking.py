@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from nextword.core.errors import SettingsError
@@ -47,8 +47,6 @@ def sampling(
     if body.logit_bias:
         given["logit_bias"] = biases(body.logit_bias)
     if schema is not None:
-        if "json_schema" not in {field.name for field in fields(SamplingSettings)}:
-            raise Refusal(400, "answers of a given form are not supported by this server", param="response_format")
         given["json_schema"] = json.dumps(schema)
     return SamplingSettings(max_tokens=max_tokens, stop=stop, top_logprobs=top, **given)
 

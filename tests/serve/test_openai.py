@@ -1,5 +1,6 @@
 """OpenAI's own client against the server: what it sends is understood, what it reads is what `generate` gives."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,36 @@ def test_settings_reach_the_sampler(client: openai.OpenAI) -> None:
     ):
         with pytest.raises(openai.BadRequestError, match=message):
             tokens(**wrong)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 3}, "age": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+def formed(schema: object) -> Any:
+    return {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_answer_has_the_form_that_is_asked_for(client: openai.OpenAI, streamed: bool) -> None:
+    asked: dict[str, Any] = {"model": "talking", "messages": [{"role": "user", "content": "Who?"}], "seed": 1}
+    asked |= {"max_tokens": 44, "response_format": formed(SCHEMA)}
+    if streamed:
+        chunks = list(client.chat.completions.create(**asked, stream=True))
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    else:
+        text = client.chat.completions.create(**asked).choices[0].message.content or ""
+    person = json.loads(text)
+    assert set(person) == {"name", "age"} and len(person["name"]) <= 3 and 0 <= person["age"] <= 99
+
+
+def test_a_form_that_nothing_can_have(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "talking", "messages": [{"role": "user", "content": "Who?"}], "max_tokens": 5}
+    for impossible in ({"type": "integer", "minimum": 3, "maximum": 2}, {"type": "nothing"}):
+        with pytest.raises(openai.BadRequestError, match="json_schema"):
+            client.chat.completions.create(**asked, response_format=formed(impossible))
+    assert client.chat.completions.create(**asked).choices[0].finish_reason == "length", "it goes on"
