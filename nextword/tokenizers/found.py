@@ -139,8 +139,12 @@ def check_merges(path: Path, merges: Sequence[tuple[str, str]], vocabulary: Mapp
 
 
 def frame(inner: tokenizers.Tokenizer, begin: str | None, end: str | None) -> None:
-    """Says in the tokenizer's file that a text begins and ends with these tokens."""
+    """Says in the tokenizer's file that a text begins and ends with these tokens; DataError for names it cannot have."""
     present = [token for token in (begin, end) if token is not None]
+    if colon := next((token for token in present if ":" in token), None):
+        raise DataError(
+            f"a token that begins or ends a text cannot be called {colon!r}: what follows : is its type there"
+        )
     single = " ".join([*([begin] if begin else []), "$A", *([end] if end else [])])
     inner.post_processor = processors.TemplateProcessing(
         single=[*([begin] if begin else []), "$A", *([end] if end else [])],
