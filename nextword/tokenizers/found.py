@@ -139,7 +139,7 @@ def check_merges(path: Path, merges: Sequence[tuple[str, str]], vocabulary: Mapp
 
 
 def frame(inner: tokenizers.Tokenizer, begin: str | None, end: str | None) -> None:
-    """Says in the tokenizer's file that a text begins and ends with these tokens; DataError for names it cannot have."""
+    """Says in the tokenizer's file that a text begins and ends with these tokens; DataError for names with a colon."""
     present = [token for token in (begin, end) if token is not None]
     if colon := next((token for token in present if ":" in token), None):
         raise DataError(
