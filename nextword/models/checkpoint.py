@@ -53,9 +53,10 @@ def assemble(config: dict[str, Any], stored: dict[str, Tensor], source: Path, dt
     """The model of a config and the tensors of its file, named as transformers names them; `source` is for errors."""
     config, stored = find(config.get("model_type"), str(source)).settled(config, stored)
     family = find(config["model_type"], str(source))
-    with torch.device("meta"), understood(str(source)):
+    with understood(str(source)):
         _check_layers(config, len(stored), source)
-        model = family.build(config)
+        with torch.device("meta"):
+            model = family.build(config)
         rules, renamed = list(family.rules(config)), family.older(stored, config)
         stored = {renamed.get(name, name): tensor for name, tensor in stored.items()}
         stored = _without_ignored(stored, family, config)

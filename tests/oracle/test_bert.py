@@ -57,7 +57,7 @@ def test_both_heads_and_same_bytes(parity: Any, config: Any, seed: int, rows: in
         batch = Batch(ids_BT, types_BT=types_BT)
         parity.same(parity.logits_BTV(ours, batch), wanted.prediction_logits)
         with torch.no_grad():
-            parity.same(ours.heads.next_sentence(ours.hidden(batch).hidden_BTD), wanted.seq_relationship_logits)
+            parity.same(ours.heads.next_sentence(ours.hidden(batch).hidden_BTD, batch), wanted.seq_relationship_logits)
 
     parity.round_trip(theirs, check)
 
@@ -83,7 +83,7 @@ def test_gradients_are_the_same(parity: Any, activation: str, tied: bool) -> Non
     follows_B = torch.tensor([0, 1])
     theirs(ids_BT, labels=labels_BT, next_sentence_label=follows_B).loss.backward()
     masked = -ours.score(Batch(ids_BT), labels_BT).sum() / (labels_BT != -100).sum()
-    judged = ours.heads.next_sentence(ours.hidden(Batch(ids_BT)).hidden_BTD)
+    judged = ours.heads.next_sentence(ours.hidden(Batch(ids_BT)).hidden_BTD, Batch(ids_BT))
     (masked + torch.nn.functional.cross_entropy(judged, follows_B)).backward()
     layer, block = theirs.bert.encoder.layer[0], ours.blocks[0]
     pairs = [

@@ -126,9 +126,9 @@ def test_refusals(refused: Callable[..., str], tokenizer: Path, text: Path, tmp_
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A tokenisation of 12 MB by two processes, under way, in a process group of its own as a shell makes it."""
+    """A tokenisation of 80 MB by two processes, under way, in a process group of its own as a shell makes it."""
     big = tmp_path / "big.txt"
-    big.write_text(PROSE * 60)
+    big.write_text(PROSE * 400)
     pieces = train(TokenizerSettings(kind="wordpiece", vocab_size=500), [PROSE])  # no table of words: some seconds
     pieces.save(tmp_path / "pieces")
     command = [sys.executable, "-m", "nextword.cli", "tokenize", "--text", str(big), "--workers", "2"]
