@@ -76,7 +76,7 @@ class LM:
         return f"LM({kind}, vocabulary of {self.model.vocab_size}, max_length {self.model.max_length})"
 
     @overload
-    def generate(  # type: ignore[overload-overlap]  # a string is a sequence of strings, too, and comes first
+    def generate(  # a string is a sequence of strings, too, and comes first
         self, prompt: str, *, draft: "LM | None" = ..., tools: Tools = ..., compiled: Compiled = ..., **settings: Any
     ) -> str: ...
     @overload
@@ -335,9 +335,9 @@ class LM:
         """How to step the model; a compiled plan is kept as long as the weights are what they were."""
         weights = self.model.parameters() if isinstance(self.model, torch.nn.Module) else ()
         stamp = [(weight.data_ptr(), weight._version) for weight in weights]
-        kept = compiled != "never" and self._plan is not None and self._plan[1] == stamp
-        if kept and needs_plain(self.model, requests) is None:
-            return self._plan[0]
+        kept = None if compiled == "never" else self._plan
+        if kept is not None and kept[1] == stamp and needs_plain(self.model, requests) is None:
+            return kept[0]
         steps = steps_for(self.model, requests, compiled)
         if not isinstance(steps, PlainSteps):
             self._plan = steps, stamp

@@ -46,7 +46,7 @@ class Metrics:
 
     def __init__(self, figures: Callable[[], Mapping[str, float]]) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(OfEngine(figures))  # type: ignore[arg-type]  # a collector by its method
+        self.registry.register(OfEngine(figures))  # a collector by its method
         self.requests = Counter("nextword_requests", "answers", ("path", "status"), registry=self.registry)
         self.tokens = Counter("nextword_generated_tokens", "tokens written", registry=self.registry)
         self.first = Histogram(
