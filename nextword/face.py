@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from nextword.assembly import folder
-from nextword.assembly.chat import chat_of
 from nextword.assembly.sentence import Sentence, write_sentence
 from nextword.core.errors import SettingsError
 from nextword.core.records import Document, Message
@@ -360,7 +359,8 @@ def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: s
     CheckpointError when the folder is none, or incomplete, or corrupt.
     """
     assembled = folder.load(path_or_hub_id, dtype, device)
-    return LM(assembled.model, assembled.tokenizer, assembled.sentence, chat_of(assembled))
+    template = Chat.found(assembled.folder, assembled.tokenizer)
+    return LM(assembled.model, assembled.tokenizer, assembled.sentence, template)
 
 
 def pretrain(

@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from nextword.assembly.chat import chat_of
 from nextword.assembly.folder import load
 from nextword.core.errors import NextwordError, SettingsError, nearest
 from nextword.core.files import write_json
@@ -34,7 +33,7 @@ def main(settings: ChatSettings) -> int:
         chat: Chat | None = Chat(assembled.tokenizer, PLAIN, "the plain form")
         sampling = replace(sampling, stop=(*sampling.stop, PLAIN_STOP))
     else:
-        chat = chat_of(assembled)
+        chat = Chat.found(assembled.folder, assembled.tokenizer)
     if chat is None:
         raise SettingsError(
             f"{settings.model} has no conversation template (chat_template.jinja), so it was not trained to converse: "
