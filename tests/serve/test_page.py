@@ -89,6 +89,12 @@ def write(tab: Any, panel: str, text: str) -> None:
     """A text into a panel, whose answer is waited for."""
     with tab.expect_response(lambda answer: answer.url.endswith(f"/lab/{panel}") and text in answer.request.post_data):
         tab.fill(f"#{panel}-text", text)
+    settle(tab, panel)
+
+
+def settle(tab: Any, panel: str) -> None:
+    """Until a panel has drawn its answer, which it does a while after the answer has come."""
+    tab.wait_for_selector(f"#{panel}:not([aria-busy])")
 
 
 def wait(tab: Any, selector: str, count: int) -> None:
@@ -256,11 +262,12 @@ def test_next_token(tabs: Tabs, server: Any, lm: Any) -> None:
         second.focus()
         tab.keyboard.press("Enter")
     tab.wait_for_selector("#next-taken b")
-    tab.wait_for_timeout(50)
+    settle(tab, "next")
     agree([*ids, taken])
     for button in ("draw", "back", "back"):
         with tab.expect_response("**/lab/next"):
             tab.click(f"#next-{button}")
+        settle(tab, "next")
     assert tab.is_disabled("#next-back")
 
 
@@ -293,7 +300,7 @@ def test_attention(tabs: Tabs, server: Any, lm: Any) -> None:
     with tab.expect_response("**/lab/attention"):
         tab.focus("#attention-layer")
         tab.keyboard.press("ArrowRight")
-    tab.wait_for_timeout(50)
+    settle(tab, "attention")
     assert (weights() - maps_LHTT[1, 2, -1]).abs().max() < 1e-5
 
 
@@ -335,6 +342,7 @@ def test_beam(tabs: Tabs, server: Any, lm: Any) -> None:
         tab.keyboard.press("ArrowLeft")
         tab.locator("#beam-tokens").blur()
     found = answer.value.json()
+    settle(tab, "beam")
     wait(tab, "#beam-out [data-id]", len(found["nodes"]))
     edges = tab.locator("#beam-out [data-id]").evaluate_all(
         "all => all.map(g => [Number(g.dataset.id), Number(g.dataset.logprob), g.querySelector('.score').textContent])"
@@ -359,6 +367,7 @@ def test_speculation(tabs: Tabs, server: Any, lm: Any) -> None:
     with tab.expect_response("**/lab/speculation") as answer:
         tab.keyboard.press("Enter")
     found = answer.value.json()
+    settle(tab, "speculation")
     drafted = [token["accepted"] for one in found["rounds"] for token in one["draft"]]
     wait(tab, "#speculation-out li", len(found["rounds"]) + 1)
     shown = "#speculation-out li:not(.legend)"
