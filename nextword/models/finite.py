@@ -30,12 +30,19 @@ def not_finite(model: LanguageModel) -> CheckpointError:
 def _cause(model: LanguageModel) -> str:
     if not isinstance(model, nn.Module):
         return "no distribution follows from its counts"
+    return broken_weight(model) or "its weights are, but grow beyond the range of their type on the way"
+
+
+def broken_weight(model: LanguageModel) -> str | None:
+    """The first tensor with numbers that are NaN or infinite, by its name in the file, and how many; None without."""
+    if not isinstance(model, nn.Module):
+        return None
     rules = find(model.config.get("model_type"), "the model").rules(model.config)
     theirs = {ours: " + ".join(map(repr, rule.theirs)) for rule in rules for ours in rule.ours}
     for name, tensor in model.state_dict().items():
         if broken := count_broken(tensor):
             return f"{theirs.get(name, name)} has {broken} of {tensor.numel()} numbers that are NaN or infinite"
-    return "its weights are, but grow beyond the range of their type on the way"
+    return None
 
 
 def count_broken(tensor: Tensor) -> int:

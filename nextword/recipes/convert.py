@@ -8,6 +8,7 @@ from nextword.core.errors import CheckpointError, SettingsError
 from nextword.core.files import atomic_folder
 from nextword.models.checkpoint import SHARD_BYTES, copy_others, load_model, write_model
 from nextword.models.family import Storable
+from nextword.models.finite import broken_weight
 from nextword.models.gguf import container
 from nextword.recipes.card import write_card
 from nextword.recipes.convert_settings import GGUF, ConvertSettings, shard_bytes
@@ -32,6 +33,12 @@ def main(settings: ConvertSettings) -> None:
     else:
         model, tokenizer = load_model(source, dtype), Tokenizer.load(source)
     check_vocabulary(model, tokenizer, source)
+    if broken := broken_weight(model):  # which loading alone does not look for in every tensor
+        raise CheckpointError(
+            f"{source}: {broken}{f' in {settings.dtype}' if dtype else ''}: "
+            + ("choose f32 or bf16, or " if dtype == torch.float16 else "")
+            + "take an earlier checkpoint"
+        )
     if out.suffix == GGUF:
         kind = settings.dtype or STORED.get(dtype_of(model), "f32")
         gguf.save(out, model, tokenizer, kind, tokenizer.template)

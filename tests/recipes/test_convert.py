@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from nextword.assembly import folder
 from nextword.models.checkpoint import load_model
@@ -69,3 +70,21 @@ def test_what_cannot_be_is_one_line(refused: Callable[..., str], tiny: Tiny, tmp
     assert "exists and is left" in refused("convert", llama, tmp_path / "full.gguf")
     assert "truncated" in refused("convert", tmp_path / "full.gguf", out)
     assert not out.exists() and not (tmp_path / "m.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "remedy"),
+    [(float("nan"), [], "take an earlier"), (1e5, ["--dtype", "f16"], "in f16: choose f32 or bf16")],
+)
+def test_what_is_no_number_is_not_passed_on(
+    number: float, arguments: list[str], remedy: str, here: Here, tiny: Tiny, tmp_path: Path
+) -> None:
+    source, name = tmp_path / "source", "model.layers.0.mlp.up_proj.weight"
+    here("convert", tiny("llama"), source)
+    tensors = load_file(source / "model.safetensors")
+    tensors[name][1, 2] = number
+    save_file(tensors, source / "model.safetensors", {"format": "pt"})
+    for out in (tmp_path / "out", tmp_path / "out.gguf"):
+        result = here("convert", source, out, *arguments)
+        assert result.returncode == 2 and not out.exists()  # type: ignore[attr-defined]
+        assert name in result.stderr and remedy in result.stderr  # type: ignore[attr-defined]
