@@ -18,9 +18,10 @@ from torch import Tensor
 
 from nextword.core.errors import SettingsError
 from nextword.core.registry import names, part
-from nextword.decode.settings import SamplingSettings
+from nextword.decode.settings import CONSTRAINTS, SamplingSettings
 
 PROCESSORS = "nextword.decode.processors"
+FORBIDDING = {"banned_ids", "no_repeat_ngram"}  # that may leave nothing of what a constraint allows
 
 
 class Staged(Protocol):
@@ -64,6 +65,14 @@ def process(logits_BV: Tensor, rows: Sequence[Staged]) -> Tensor:
 
     SettingsError when they leave a row no token to choose.
     """
+    logits_BV = leave(logits_BV, rows)
+    if any(row.stages for row in rows):
+        check_choice(logits_BV, rows)
+    return logits_BV
+
+
+def leave(logits_BV: Tensor, rows: Sequence[Staged]) -> Tensor:
+    """The same where a row may be left without a token, because others go on (beams)."""
     needed = sorted({stage for row in rows for stage in row.stages})
     for stage in needed:
         picked = [place for place, row in enumerate(rows) if stage in row.stages]
@@ -74,8 +83,6 @@ def process(logits_BV: Tensor, rows: Sequence[Staged]) -> Tensor:
             index_N = torch.tensor(picked, device=logits_BV.device)
             changed_NV = apply(logits_BV[index_N], [rows[place] for place in picked])
             logits_BV = logits_BV.index_copy(0, index_N, changed_NV)
-    if needed:
-        check_choice(logits_BV, rows)
     return logits_BV
 
 
@@ -83,5 +90,16 @@ def check_choice(logits_BV: Tensor, rows: Sequence[Staged]) -> None:
     """SettingsError for a row all of whose tokens are forbidden."""
     for place, best in enumerate(logits_BV.amax(-1).tolist()):
         if best == float("-inf"):
-            active = ", ".join(order()[stage] for stage in rows[place].stages)
-            raise SettingsError(f"together the settings forbid every token here ({active}): relax one of them")
+            raise no_choice(rows[place])
+
+
+def no_choice(row: Staged) -> SettingsError:
+    """What to say where no token may follow."""
+    active = [order()[stage] for stage in row.stages]
+    asked = next((name for name in CONSTRAINTS if getattr(row.settings, name) is not None), None)
+    if asked and not FORBIDDING & set(active):
+        return SettingsError(
+            f"{asked}: the text has come to a place where the vocabulary has no token for what must follow (a "
+            "character that it lacks; WordPiece has no spaces): ask for what its tokens can spell"
+        )
+    return SettingsError(f"together the settings forbid every token here ({', '.join(active)}): relax one of them")

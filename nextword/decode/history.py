@@ -71,6 +71,11 @@ class History:
         """Whether the text is what its constraint asks for; None without one."""
         return None if self.guide is None else self.guide.complete
 
+    @property
+    def cut(self) -> bool:
+        """Whether there is a constraint that the text does not satisfy as it stands."""
+        return self.complete is False
+
     def push(self, token: int) -> None:
         """Takes a token that was chosen."""
         if self.length == len(self.buffer):

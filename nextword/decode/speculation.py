@@ -101,7 +101,7 @@ class Speculation:
             said = take(row, tokens, raw_NV[span])
             if self.trace is not None and guess.tokens:
                 before = len(row.new) - len(said)
-                self.trace.append(Guessed(row.index, before, guess.tokens, len(tokens) - 1, tokens[-1]))
+                self.trace.append(Guessed(row.index, before, guess.tokens, agreeing(guess.tokens, tokens), tokens[-1]))
             steps += said
             if said[-1].stop is None:
                 going.append(place)
@@ -117,14 +117,21 @@ class Speculation:
 
 
 def accept(logits_TV: Tensor, guess: Guess, row: Row) -> list[int]:
-    """The guesses that stay, and the token after them; logits_TV behind each token that was read."""
+    """The guesses that stay, and the token after them; logits_TV behind each token that was read.
+
+    Where the guesses that stay complete what a constraint asks for, none comes after them.
+    """
     history = row.history.fork() if guess.tokens else row.history
     for place, token in enumerate(guess.tokens):
+        if history.finished:
+            return list(guess.tokens[:place])
         scores_V = chain.process(logits_TV[place : place + 1], [history])[0]
         came = judge(scores_V, token, None if guess.q_KV is None else guess.q_KV[place], row)
         if came != token:
             return [*guess.tokens[:place], came]
         history.push(token)
+    if history.finished:
+        return list(guess.tokens)
     scores_V = chain.process(logits_TV[-1:], [history])[0]
     if row.settings.temperature == 0:
         return [*guess.tokens, int(scores_V.argmax())]

@@ -38,7 +38,8 @@ class Level:
 class Guessed:
     """Tokens that were guessed from new token `place` on, how many were accepted, and the token that came after these.
 
-    Where not all were accepted, `token` stands in the place of the first that was not.
+    Where not all were accepted, `token` stands in the place of the first that was not; where what was accepted
+    completes what a constraint asks for, none comes after it, and `token` is its last.
     """
 
     row: int

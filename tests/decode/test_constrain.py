@@ -207,13 +207,34 @@ def test_what_is_impossible_is_said_at_the_start(letters: Tokenizer, settings: d
 
 def test_a_vocabulary_that_cannot_spell_it() -> None:
     characters = train(TokenizerSettings(kind="character"), TEXT)
-    with pytest.raises(SettingsError, match="regex: no text of this model's vocabulary satisfies it"):
-        history(characters, Sampling(regex="é+"))
-    text = history(characters, Sampling(regex="caté"))
+    for regex in ("é+", "caté"):
+        with pytest.raises(SettingsError, match="regex: no text of this model's vocabulary satisfies it"):
+            history(characters, Sampling(regex=regex))
+    assert {generated(characters, Sampling(regex="caté|ca{2}|[^a-sA-Z]"), seed)[0][:2] for seed in range(20)} >= {"ca"}
+    text = history(characters, Sampling(grammar='root ::= "caté"'))  # where only the way shows it
     for token in characters.encode("cat"):
         text.push(token)
-    with pytest.raises(SettingsError, match="constraint"):
+    with pytest.raises(SettingsError, match="grammar: .* a place where the vocabulary has no token"):
         chain.process(torch.zeros(1, text.vocab_size), [text])
+
+
+def test_wordpiece_writes_without_spaces_or_says_that_it_cannot() -> None:
+    """Its decoder would put spaces between words; under a constraint the text is the letters of its tokens alone."""
+    import jsonschema_rs
+
+    words = train(TokenizerSettings(kind="wordpiece", vocab_size=120, min_frequency=1), TEXT)
+    assert " " not in "".join(words.token(number) for number in range(words.vocab_size))
+    with pytest.raises(SettingsError, match=r"no text of this model's vocabulary .*WordPiece has no spaces"):
+        history(words, Sampling(regex="the cat"))
+    assert {generated(words, Sampling(regex="the cat|dog"), seed) for seed in range(9)} == {("dog", True)}
+    for seed in range(6):
+        text, complete = generated(words, Sampling(regex="(cat|dog)[0-9]{2,4}"), seed)
+        assert complete and re.fullmatch("(cat|dog)[0-9]{2,4}", text)
+        text, complete = generated(words, Sampling(json_schema=PERSON), seed)
+        assert complete and not set(text) & {" ", "\n"}
+        jsonschema_rs.validate(json.loads(PERSON), json.loads(text))
+    with pytest.raises(SettingsError, match="json_schema: .* WordPiece has no spaces"):
+        generated(words, Sampling(json_schema='{"const": "the cat"}'), 0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 
 from nextword.core.errors import SettingsError
 from nextword.decode.constrain.guide import Guide
-from nextword.decode.constrain.vocabulary import Spelling, library, vocabulary
+from nextword.decode.constrain.vocabulary import Spelling, characters, library, vocabulary
 from nextword.decode.settings import CONSTRAINTS, SamplingSettings
 
 KEPT = 32  # compiled grammars
@@ -47,7 +47,9 @@ def guide(
 @lru_cache(maxsize=KEPT)
 def compiled(name: str, text: str, tokenizer: Spelling, vocab_size: int, eos_ids: tuple[int, ...]) -> Guide:
     """The constraint called `name`, to be forked for each text."""
-    matcher = library().LLMatcher(vocabulary(tokenizer, vocab_size, eos_ids), translated(name, text), log_level=0)
+    matcher = library().LLMatcher(
+        vocabulary(tokenizer, vocab_size, eos_ids), translated(name, text, tokenizer), log_level=0
+    )
     if matcher.is_error():
         message = reason(matcher.get_error())
         if "coerce_one_of" in message:
@@ -55,16 +57,23 @@ def compiled(name: str, text: str, tokenizer: Spelling, vocab_size: int, eos_ids
         raise SettingsError(f"{name}: {message}")
     found = Guide(matcher, vocab_size, frozenset(eos_ids))
     if int(found.allowed.sum()) == int(found.allowed[list(eos_ids)].sum()):
-        raise SettingsError(f"{name}: no text of this model's vocabulary satisfies it, nothing can be generated")
+        raise SettingsError(
+            f"{name}: no text of this model's vocabulary satisfies it, nothing can be generated (not with characters "
+            "that are in none of its tokens; WordPiece has no spaces)"
+        )
     return found
 
 
-def translated(name: str, text: str) -> str:
-    """The constraint as a Lark grammar, llguidance's own form."""
+def translated(name: str, text: str, tokenizer: Spelling) -> str:
+    """The constraint as a Lark grammar, llguidance's own form; a regular expression without what cannot be spelt."""
     guidance = library()
     match name:
         case "regex":
-            return HEAD + json.loads(guidance.LLMatcher.grammar_from_regex(text))["grammars"][0]["lark_grammar"]
+            whole = json.loads(guidance.LLMatcher.grammar_from_regex(text))["grammars"][0]["lark_grammar"]
+            spelt = characters(tokenizer)
+            if spelt is None:
+                return f"{HEAD}{whole}"
+            return f"{HEAD}start: TEXT\nTEXT: {whole.removeprefix('start: ')} & /{spelt}*/"
         case "json_schema":
             options = {"x-guidance": {"whitespace_pattern": SPACE}}
             return f"{HEAD}start: %json {json.dumps(schema(text) | options)}"

@@ -3,7 +3,8 @@
 A grammar speaks of characters, a model of tokens; between them stand bytes. Every token is taken as the bytes that it
 stands for in the middle of a text (`Tokenizer.token_bytes`), whatever the vocabulary's kind: "Ġthe" is " the", "▁the"
 is " the", "<0xE2>" is one byte, "##ing" is "ing". What is generated under a grammar is these bytes one after the other.
-So a vocabulary of whole words, whose decoder puts spaces between tokens, gives no spaces under a grammar.
+So a vocabulary of whole words, whose decoder puts spaces between tokens, gives no spaces under a grammar, as it gives
+no character that is in none of its tokens.
 """
 
 from collections.abc import Sequence
@@ -55,6 +56,17 @@ def library() -> Any:
     except ImportError:
         raise missing_extra("llguidance", "constrain") from None
     return llguidance
+
+
+@lru_cache(maxsize=KEPT)
+def characters(tokenizer: Spelling) -> str | None:
+    """The characters of all tokens as a class of a regular expression; None where tokens can spell any text."""
+    without_text = {*tokenizer.specials, tokenizer.unk_id}
+    spelt = {tokenizer.token_bytes(number) for number in range(tokenizer.vocab_size) if number not in without_text}
+    if all(bytes([byte]) in spelt for byte in range(256)):
+        return None
+    found = sorted({character for token in spelt for character in token.decode(errors="ignore")})
+    return "[" + "".join(rf"\x{{{ord(character):X}}}" for character in found) + "]"
 
 
 @lru_cache(maxsize=KEPT)

@@ -8,8 +8,8 @@ recognition system", 1976; for translation Sutskever et al., 2014). Longer sums 
 L^α: α 0 compares sums, 1 means, above 1 prefers longer texts. This is transformers' form; Wu et al., "Google's Neural
 Machine Translation System" (2016), equation 14, has ((5 + L) / 6)^α in its place. L counts the end token.
 
-A candidate ends by an end token, a stop text or the most tokens. It counts as a result if it is among the B best of its
-step. The search ends, as in transformers,
+A candidate ends by an end token, a stop text, a constraint that nothing can follow, or the most tokens. It counts as a
+result if it is among the B best of its step. The search ends, as in transformers,
 
     early_stopping true     when B texts have ended
     false                   when the best beam, divided by its own L^α, is not above the worst of B ended texts
@@ -67,6 +67,11 @@ class Ended(NamedTuple):
     beam: Beam
     score: float
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Low for the best: by score, but behind all others what was cut before its constraint was satisfied."""
+        return self.beam.history.cut, -self.score
+
 
 class Group:
     """Beams that compete with each other, `size` at most, and the texts that came of them."""
@@ -113,7 +118,7 @@ class Group:
                 self.chosen.append(token)
             seen.append(Candidate(parent, token, float(scores_RV[parent, token]), total, fate))
         self.beams = beams
-        self.ended = sorted(self.ended, key=lambda text: -text.score)[: self.size]
+        self.ended = sorted(self.ended, key=lambda text: text.rank)[: self.size]
         if tools.trace is not None:
             tools.trace.append(Level(self.row.index, self.length, tuple(seen), self.number))
         self.length += 1
@@ -126,6 +131,8 @@ class Group:
         new = beam.history.new
         if int(new[-1]) in self.row.asked.eos_ids:
             return "eos"
+        if beam.history.finished:
+            return "stop"
         if self.row.settings.stop and self.row.again().replay(new.tolist(), beam.logprobs)[-1].stop:
             return "stop"
         return None if beam.history.left else "length"
@@ -159,7 +166,7 @@ class Beams:
             counts_V = torch.zeros(raw_NV.shape[-1], device=raw_NV.device)
             for group in (group for group in groups if group.beams):
                 rows = slice(at, at + len(group.beams))
-                scores_RV = chain.process(raw_NV[rows], [beam.history for beam in group.beams])
+                scores_RV = chain.leave(raw_NV[rows], [beam.history for beam in group.beams])
                 grown = group.grow(raw_NV[rows], scores_RV, off * counts_V if off else None, self.tools)
                 choices += [Choice(at + choice.row, choice.tokens) for choice in grown]
                 for token in group.chosen:
@@ -176,9 +183,14 @@ class Beams:
 
 
 def say(groups: Sequence[Group]) -> list[Step]:
-    """The steps of the best text of all groups; the row gets as many as were asked for."""
+    """The steps of the best text of all groups; the row gets as many as were asked for.
+
+    SettingsError where every beginning came to a place in which no token may follow.
+    """
     row = groups[0].row
-    ended = sorted((text for group in groups for text in group.ended), key=lambda text: -text.score)
+    ended = sorted((text for group in groups for text in group.ended), key=lambda text: text.rank)
+    if not ended:
+        raise chain.no_choice(row.history)
     row.best = tuple(hypothesis(row, text) for text in ended[: row.strategy.n or 1])
     beam = ended[0].beam
     return row.replay(beam.history.new.tolist(), beam.logprobs, beam.tops)

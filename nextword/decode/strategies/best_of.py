@@ -2,7 +2,8 @@
 
 Best is the highest mean log-probability under the model, or what a judge says that is handed in (`Tools.score`), such
 as a reward model: the simplest way to follow a preference without training (Stiennon et al., "Learning to summarize
-from human feedback", 2020). The prompt is read once. Text i is that of seed + i, as in sampling.
+from human feedback", 2020). Texts that were cut before they were what a constraint asks for come behind all others. The
+prompt is read once. Text i is that of seed + i, as in sampling.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ class BestOf:
         self.origins = [number for number, row in enumerate(rows) for _ in range(width(row.strategy))]
         self.said: list[list[Step]] = [[] for _ in self.origins]
         self.left = [width(row.strategy) for row in rows]  # candidates that have not ended
-        self.sampling = Sampling([self.candidate(place) for place in range(len(self.origins))])
+        self.candidates = [self.candidate(place) for place in range(len(self.origins))]
+        self.sampling = Sampling(self.candidates)
         self.prompts = True
 
     def candidate(self, place: int) -> Row:
@@ -64,10 +66,11 @@ class BestOf:
     def say(self, number: int) -> list[Step]:
         """The steps of a row's best candidate; the row gets as many as were asked for."""
         row = self.rows[number]
-        said = [steps for steps, origin in zip(self.said, self.origins, strict=True) if origin == number]
-        ranked = sorted(((self.result(steps), steps) for steps in said), key=lambda pair: -pair[0].score)
-        row.best = tuple(found for found, _ in ranked[: row.strategy.n or 1])
-        best = ranked[0][1]
+        drawn = [place for place, origin in enumerate(self.origins) if origin == number]
+        results = {place: self.result(self.said[place]) for place in drawn}
+        ranked = sorted(drawn, key=lambda place: (self.candidates[place].history.cut, -results[place].score))
+        row.best = tuple(results[place] for place in ranked[: row.strategy.n or 1])
+        best = self.said[ranked[0]]
         return row.replay([s.token for s in best], [s.logprob for s in best], [s.top for s in best])
 
     def result(self, steps: Sequence[Step]) -> Hypothesis:

@@ -115,7 +115,8 @@ class Sketch:
 
     def goes_on(self, count: int) -> bool:
         """Whether there are fewer than `count` tokens, and the last does not end the text."""
-        return len(self.tokens) < count and self.tokens[-1] not in self.row.asked.eos_ids
+        ended = self.tokens[-1] in self.row.asked.eos_ids or self.history.finished
+        return len(self.tokens) < count and not ended
 
     def guess(self) -> Guess:
         """What was drawn; without distributions where it was not left to chance."""
