@@ -18,42 +18,45 @@ from nextword.quant import format as formats
 from nextword.quant.formats import int4
 
 draw = np.random.default_rng(0)
-for width in (32, 96, 320, 4224):  # the last has more groups than scales on the stack
+for width in (32, 96, 320, 640, 4224):  # scales by eights and some left; the last has more than fit on the stack
     x = draw.normal(size=(4, width)).astype(np.float32) * draw.choice([0.01, 1, 30], size=width).astype(np.float32)
     x[:, 1] = 0
-    for bits, shift in ((8, 0), (4, 5), (4, 6), (4, 7)):
+    for bits, shift in ((8, 0), (4, 5), (4, 6), (4, 7), (4, 8)):
         form = formats.find(bits)
         stored = form.padded(width)
         w = draw.integers(form.lowest, form.highest + 1, (4, width)).astype(np.int8)
         w[0, :3] = form.lowest, form.highest, form.lowest
         codes = formats.store(torch.from_numpy(w), form).numpy()
         q, s = whole.whole_numbers(x, stored)
-        corrections = whole.lane_corrections(q) if bits == 8 else whole.group_corrections(q, min(1 << shift, 64))
+        corrections, by = whole.lane_corrections(q), s
+        if bits == 4:
+            corrections, by = whole.group_corrections(q, s, min(1 << shift, 64))
         near = (q * np.repeat(s, 64, 1))[:, :width].astype(np.float64)
         assert np.abs(q).max() == 127 and np.abs(near - x).max() <= 0.501 * s.max()
         halves = torch.from_numpy(draw.uniform(0.5, 2, (4, -(-stored // (1 << shift)))).astype(np.float32)).bfloat16()
-        each = np.repeat(halves.double().numpy(), 1 << shift, 1)[:, :width] if bits == 4 else np.full((4, width), 3.0)
+        full = np.array([3, 0.7, 1, 2], np.float32)
+        each = np.repeat(halves.double().numpy(), 1 << shift, 1)[:, :width]
+        each = np.tile(full[:, None], width) if bits == 8 else each
         wanted, size = near @ (w * each).T, np.abs(near) @ np.abs(w * each).T  # by row of x, then of w
         place, y = lambda array: array.ctypes.data, np.empty(4, np.float32)
-        each_row = [(place(q[n]), place(corrections[n]), place(s[n])) for n in range(4)]
-        whole_rows = place(q), place(corrections), place(s), place(y)
+        each_row = [(place(q[n]), place(corrections[n]), place(by[n])) for n in range(4)]
+        whole_rows = place(q), place(corrections), place(by), place(y)
         found, block = [], np.empty(4, np.float32)
         if bits == 8:
-            rows.dots_int8(place(codes), stored, *whole_rows, np.float32(3))
-            rows.block_int8(place(codes), stored, *each_row[0], place(block))
-            block *= 3
-            found += [y, np.array([3 * rows.dot_int8(place(codes), stored, *row) for row in each_row])]
+            rows.dots_int8(place(codes), stored, *whole_rows[:3], full[0], place(y))
+            rows.block_int8((place(codes), stored, place(full), 4), stored, each_row[0], place(block), 1)
+            found += [y, np.array([rows.dot_int8(place(codes), stored, *row, full[0]) for row in each_row])]
         else:
             scales = halves.view(torch.uint16).numpy()
             four = place(codes), place(scales), s.shape[1]
-            found.append(np.array([rows.dot_int4(*four, *row, shift) for row in each_row]))
-            if shift > 5:
-                rows.dots_int4(*four, *whole_rows, shift)
-                found.append(y)
-                rows.block_int4(*four, *each_row[0], place(block), shift)
+            rows.dots_int4(*four, *whole_rows, shift)
+            weights = four[0], stored // 2, four[1], scales.strides[0]
+            rows.block_int4(weights, four[2], each_row[0], place(block), 1, shift)
+            found += [y, np.array([rows.dot_int4(*four, *row, shift) for row in each_row])]
         for one in found:
             assert (np.abs(one - wanted[:, 0]) <= 1e-6 * size[:, 0]).all(), (width, bits, shift, one, wanted)
-        assert shift == 5 or (np.abs(block - wanted[0]) <= 1e-6 * size[0]).all(), (width, bits, shift, block, wanted)
+        assert np.array_equal(*found) and block[0] == y[0], "another order of sums"
+        assert (np.abs(block - wanted[0]) <= 1e-6 * size[0]).all(), (width, bits, shift, block, wanted)
 print("same", sum(code.count("vpdpbusd") for code in rows.dot_int8.inspect_asm().values()),
       sum(code.count("vpmaddubsw") for code in rows.dot_int4.inspect_asm().values()))
 """
@@ -69,7 +72,7 @@ lanes.vnni, lanes._vnni = (lambda: True), instruction
 COMPILED = """
 from nextword.nn.kernels import rows
 from numba import types
-rows.dot_int8.compile((types.int64,) * 5)
+rows.dot_int8.compile((types.int64,) * 5 + (types.float32,))
 rows.dot_int4.compile((types.int64,) * 7)
 for one in (rows.dot_int8, rows.dot_int4):
     print(sum(code.count("vpdpbusd") for code in one.inspect_asm().values()) >= 4)

@@ -139,10 +139,14 @@ def _nibble_sums(builder, nibbles, numbers):
     return reduce(builder.add, wide)
 
 
-def _plus(builder, total, sums, scale):
-    """Total + scale · sums."""
-    product = builder.fmul(builder.sitofp(sums, FLOATS), scale, flags=["fast"])
-    return builder.fadd(total, product, flags=["fast"])
+def _fused(builder, before, x, y):
+    """before + x · y, in one instruction on every processor that has it: "fast" flags would leave that to chance."""
+    return _called(builder, "llvm.fmuladd.v8f32", FLOATS, [x, y, before])
+
+
+def _plus(builder, before, sums, scale):
+    """before + scale · sums."""
+    return _fused(builder, before, builder.sitofp(sums, FLOATS), scale)
 
 
 @intrinsic
@@ -155,17 +159,50 @@ def nothing(context):
     return lanes(), generate
 
 
+def _neighbours(builder, x, y):
+    """Sums of two neighbours, by halves of four lanes: of x, then of y."""
+    even = [half + lane for half in (0, 4) for lane in (0, 2, 8, 10)]
+    odd = [lane + 1 for lane in even]
+    return builder.fadd(*(builder.shuffle_vector(x, y, ir.Constant(WHOLES, which)) for which in (even, odd)))
+
+
+def _totals(builder, a, b, c, d):
+    """The sums of all lanes of each, in the first four: neighbours, then twos, then fours."""
+    fours = _neighbours(builder, _neighbours(builder, a, b), _neighbours(builder, c, d))
+    moved = ir.Constant(WHOLES, [4, 5, 6, 7, 0, 1, 2, 3])
+    return builder.fadd(fours, builder.shuffle_vector(fours, ir.Constant(FLOATS, ir.Undefined), moved))
+
+
 @intrinsic
 def total(context, x):
     """The sum of all lanes."""
 
     def generate(context, builder, signature, arguments):
-        name, start = "llvm.vector.reduce.fadd.v8f32", ir.Constant(F32, 0.0)
-        known = builder.module.globals.get(name)
-        known = known or ir.Function(builder.module, ir.FunctionType(F32, [F32, FLOATS]), name)
-        return builder.call(known, [start, arguments[0]], fastmath=["fast"])
+        return builder.extract_element(_totals(builder, *arguments * 4), ir.Constant(I32, 0))
 
     return types.float32(lanes), generate
+
+
+@intrinsic
+def totals(context, a, b, c, d):
+    """The same of four, together, which takes half as much."""
+
+    def generate(context, builder, signature, arguments):
+        found = _totals(builder, *arguments)
+        each = [builder.extract_element(found, ir.Constant(I32, lane)) for lane in range(4)]
+        return context.make_tuple(builder, signature.return_type, each)
+
+    return types.UniTuple(types.float32, 4)(lanes, lanes, lanes, lanes), generate
+
+
+@intrinsic
+def alone(context, number):
+    """A number and seven zeros."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.insert_element(_all(FLOATS, 0.0), arguments[0], ir.Constant(I32, 0))
+
+    return lanes(types.float32), generate
 
 
 @intrinsic
@@ -241,6 +278,30 @@ def _half_int4(half):
 
 # The same of the lower (upper) halves of 32 bytes and 32 numbers.
 plus_low_int4, plus_high_int4 = _half_int4(0), _half_int4(1)
+
+
+def _scales(each):
+    @intrinsic
+    def plus(context, before, halves, numbers, corrections, place):
+        def generate(context, builder, signature, arguments):
+            before, halves, numbers, corrections, place = arguments
+            found = _loaded(builder, halves, ir.VectorType(ir.IntType(16), LANES // each))
+            spread = ir.Constant(WHOLES, [lane // each for lane in range(LANES)])
+            found = builder.shuffle_vector(found, ir.Constant(found.type, ir.Undefined), spread)
+            bits = builder.shl(builder.zext(found, WHOLES), _all(WHOLES, 16))
+            scales = builder.bitcast(bits, FLOATS)
+            product = builder.fmul(scales, _loaded(builder, numbers, FLOATS))
+            builder.store(product, builder.inttoptr(place, FLOATS.as_pointer())).align = 4
+            return _fused(builder, before, scales, _loaded(builder, corrections, FLOATS))
+
+        return lanes(lanes, types.int64, types.int64, types.int64, types.int64), generate
+
+    return plus
+
+
+# before + products of eight weights' scales in bf16 (four, each for two neighbours) and eight corrections; those of the
+# scales and the numbers' scales are written. Addresses: of weights' and numbers' scales, corrections, and where to.
+plus_scales, plus_shared_scales = _scales(1), _scales(2)
 
 
 def _bf16(odd):

@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numba.core.extending import overload
 
-from nextword.nn.kernels.bits import ONLY_PRANGE, SINGLE, held, vector
+from nextword.nn.kernels.bits import HALF, ONLY_PRANGE, SINGLE, held, vector
 from nextword.nn.kernels.lanes import BYTES_AT_ONCE, LANES
 from nextword.nn.kernels.rows import (
     CORRECTIONS,
@@ -67,7 +67,8 @@ def _prepared_int8(x_ND, kind, shift):
 
 def _prepared_int4(x_ND, kind, shift):
     q_NK, scales_NG = whole_numbers(x_ND, padded(x_ND.shape[1], kind))
-    return q_NK, group_corrections(q_NK, min(1 << shift, GROUP)), scales_NG
+    corrections_NG, repeated_NG = group_corrections(q_NK, scales_NG, min(1 << shift, GROUP))
+    return q_NK, corrections_NG, repeated_NG
 
 
 def _prepared_bf16(x_ND, kind, shift):
@@ -117,76 +118,92 @@ def _row_bytes(width, kind):
     return lambda width, kind: padded(width, kind) * kind.itemsize
 
 
-def rows_times(place, scales, row, many, width, x, count, y, kind, shift):
-    """Rows `row` ... `row + many - 1` of a matrix times `count` rows of x, to address y; only in compiled code.
+def scale_bytes(width, kind, shift):
+    """Bytes of the scales of a row of `width` stored weights; exists only inside compiled code."""
+    raise NotImplementedError
 
-    width: weights of a row. x: the addresses of what `prepared` gave. Nothing but addresses, because an array that is
-    handed on is counted, and threads that count the same array wait for each other at every row.
+
+@overload(scale_bytes)
+def _scale_bytes(width, kind, shift):
+    if kind.dtype == INT4:
+        return lambda width, kind, shift: ((width + (1 << shift) - 1) >> shift) * HALF.itemsize
+    return lambda width, kind, shift: SINGLE.itemsize
+
+
+def rows_times(place, scales, many, apart, width, x, count, y, kind, shift):
+    """`many` rows of a matrix, each `apart` rows after the one before, times `count` rows of x; only in compiled code.
+
+    place, scales, y: the addresses of the first row's weights, its scales, and its products, of which those of each row
+    of the matrix follow those of the row before. width: weights of a row. x: the addresses of what `prepared` gave.
+    Nothing but addresses, because an array that is handed on is counted, and threads that count the same array wait for
+    each other at every row.
     """
     raise NotImplementedError
 
 
 @overload(rows_times)
-def _rows_times(place, scales, row, many, width, x, count, y, kind, shift):
+def _rows_times(place, scales, many, apart, width, x, count, y, kind, shift):
     return {INT8: _times_int8, INT4: _times_int4, BF16: _times_bf16, FP32: _times_single}[kind.dtype]
 
 
-def _times_bf16(place, scales, row, many, width, x, count, y, kind, shift):
-    size, whole = width * 4, count - count % SHARED
+def _times_bf16(place, scales, many, apart, width, x, count, y, kind, shift):
+    size, whole, row, step = width * 4, count - count % SHARED, apart * width * 2, apart * count
     if count == 1 and many == SHARED:
-        block_bf16(place + row * width * 2, x[0], width, y)
+        block_bf16(place, row, x[0], width, y, step)
         return
     for r in range(many):
-        w, y_N = place + (row + r) * width * 2, vector(y + r * count * 4, count, SINGLE)
+        w, y_N = place + r * row, vector(y + r * step * 4, count, SINGLE)
         for n in range(0, whole, SHARED):
-            dots_bf16(w, x[0] + n * size, width, y + (r * count + n) * 4)
+            dots_bf16(w, x[0] + n * size, width, y + (r * step + n) * 4)
         for n in range(whole, count):
             y_N[n] = dot_bf16(w, x[0] + n * size, width)
 
 
-def _times_single(place, scales, row, many, width, x, count, y, kind, shift):
-    size, whole = width * 4, count - count % SHARED
+def _times_single(place, scales, many, apart, width, x, count, y, kind, shift):
+    size, whole, row, step = width * 4, count - count % SHARED, apart * width * 4, apart * count
     for r in range(many):
-        w, y_N = place + (row + r) * width * 4, vector(y + r * count * 4, count, SINGLE)
+        w, y_N = place + r * row, vector(y + r * step * 4, count, SINGLE)
         for n in range(0, whole, SHARED):
-            dots_single(w, x[0] + n * size, width, y + (r * count + n) * 4)
+            dots_single(w, x[0] + n * size, width, y + (r * step + n) * 4)
         for n in range(whole, count):
             y_N[n] = dot_single(w, x[0] + n * size, width)
 
 
-def _times_int8(place, scales, row, many, width, x, count, y, kind, shift):
-    groups, whole = (width + GROUP - 1) // GROUP, count - count % SHARED
-    size, line = groups * GROUP, groups * CORRECTIONS
-    scales_R = vector(scales + row * 4, many, SINGLE)
-    if count == 1 and many == SHARED:
-        block_int8(place + row * width, width, x[0], x[1], x[2], y)
-        y_R = vector(y, SHARED, SINGLE)
-        for r in range(SHARED):
-            y_R[r] *= scales_R[r]
-        return
+def _times_int8(place, scales, many, apart, width, x, count, y, kind, shift):
+    groups, whole, row, step = (width + GROUP - 1) // GROUP, count - count % SHARED, apart * width, apart * count
+    size, line, own = groups * GROUP, groups * CORRECTIONS, apart * scale_bytes(width, kind, shift)
     for r in range(many):
-        w, y_N = place + (row + r) * width, vector(y + r * count * 4, count, SINGLE)
+        scale = vector(scales + r * own, 1, SINGLE)[0]
         for n in range(0, whole, SHARED):
-            own = y + (r * count + n) * 4
-            dots_int8(w, width, x[0] + n * size, x[1] + n * line, x[2] + n * groups * 4, own, scales_R[r])
-        for n in range(whole, count):
-            y_N[n] = dot_int8(w, width, x[0] + n * size, x[1] + n * line, x[2] + n * groups * 4) * scales_R[r]
+            q, corrections, s, to = x[0] + n * size, x[1] + n * line, x[2] + n * groups * 4, y + (r * step + n) * 4
+            dots_int8(place + r * row, width, q, corrections, s, scale, to)
+    for n in range(whole, count):
+        q, corrections, s = x[0] + n * size, x[1] + n * line, x[2] + n * groups * 4
+        if many == SHARED:
+            block_int8((place, row, scales, own), width, (q, corrections, s), y + n * 4, step)
+        else:
+            for r in range(many):
+                scale = vector(scales + r * own, 1, SINGLE)[0]
+                found = dot_int8(place + r * row, width, q, corrections, s, scale)
+                vector(y + (r * step + n) * 4, 1, SINGLE)[0] = found
 
 
-def _times_int4(place, scales, row, many, width, x, count, y, kind, shift):
-    groups, small = width // GROUP, shift == LEAST
-    line = groups * (8 if small else 4)  # bytes of corrections
-    own, whole = ((width + (1 << shift) - 1) >> shift) * 2, 0 if small else count - count % SHARED
-    if count == 1 and many == SHARED and not small:
-        block_int4(place + row * (width // 2), scales + row * own, groups, x[0], x[1], x[2], y, shift)
-        return
+def _times_int4(place, scales, many, apart, width, x, count, y, kind, shift):
+    groups, whole, row, step = width // GROUP, count - count % SHARED, apart * (width // 2), apart * count
+    line = (width >> min(shift, LEAST + 1)) * 4  # bytes of corrections, and of numbers' scales
+    own = apart * scale_bytes(width, kind, shift)
     for r in range(many):
-        w, s, y_N = place + (row + r) * (width // 2), scales + (row + r) * own, vector(y + r * count * 4, count, SINGLE)
         for n in range(0, whole, SHARED):
-            to = y + (r * count + n) * 4
-            dots_int4(w, s, groups, x[0] + n * width, x[1] + n * line, x[2] + n * groups * 4, to, shift)
-        for n in range(whole, count):
-            y_N[n] = dot_int4(w, s, groups, x[0] + n * width, x[1] + n * line, x[2] + n * groups * 4, shift)
+            q, corrections, s, to = x[0] + n * width, x[1] + n * line, x[2] + n * line, y + (r * step + n) * 4
+            dots_int4(place + r * row, scales + r * own, groups, q, corrections, s, to, shift)
+    for n in range(whole, count):
+        q, corrections, s = x[0] + n * width, x[1] + n * line, x[2] + n * line
+        if many == SHARED:
+            block_int4((place, row, scales, own), groups, (q, corrections, s), y + n * 4, step, shift)
+        else:
+            for r in range(many):
+                found = dot_int4(place + r * row, scales + r * own, groups, q, corrections, s, shift)
+                vector(y + (r * step + n) * 4, 1, SINGLE)[0] = found
 
 
 @numba.njit(parallel=ONLY_PRANGE, fastmath=True, nogil=True, error_model="numpy")
@@ -210,13 +227,19 @@ def product(places, rows, x_ND, kind, shift):
             before += (rows[matrix] + SHARED - 1) // SHARED
             above += rows[matrix]
             matrix += 1
-        row = (block - before) * SHARED
-        many = min(SHARED, rows[matrix] - row)
+        # four rows far apart: each goes on in the next block where it ended, which is how processors read ahead
+        row, many, apart = block - before, SHARED, rows[matrix] // SHARED
+        if row == apart:
+            row, many, apart = apart * SHARED, rows[matrix] % SHARED, 1
         y = y_place + (above + row) * count * 4
-        rows_times(places[matrix, 0], places[matrix, 1], row, many, width, x_places, count, y, kind, shift)
+        place = places[matrix, 0] + row * row_bytes(x_ND.shape[1], kind)
+        scales = places[matrix, 1] + row * scale_bytes(width, kind, shift)
+        rows_times(place, scales, many, apart, width, x_places, count, y, kind, shift)
         if places[matrix, 2]:
-            bias_R, y_Z = vector(places[matrix, 2] + row * 4, many, SINGLE), vector(y, many * count, SINGLE)
-            for n in range(many * count):
-                y_Z[n] += bias_R[n // count]
+            for r in range(many):
+                bias = vector(places[matrix, 2] + (row + r * apart) * 4, 1, SINGLE)[0]
+                y_N = vector(y + r * apart * count * 4, count, SINGLE)
+                for n in range(count):
+                    y_N[n] += bias
     held(x)  # until here
     return y_RN

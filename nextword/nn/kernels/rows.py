@@ -1,10 +1,15 @@
 """Rows of weights times rows of x, one and one, one and four, or four and one, in each format of weights.
 
 Four rows of weights with one of x share the loads of x and the cost of beginning and ending; four of x with one of
-weights share the loads of weights.
+weights share the loads of weights. Several sums run side by side, because one alone would wait for its own last
+addition.
 
-Several sums run side by side, because one alone would wait for its own last addition. Everything is an address: an
-array that is handed on is counted, and threads that count the same array wait for each other at every row.
+With weights of 8 and 4 bits all three add in the same order and round alike: what a row of x gives is the same number,
+to the last bit, whatever rows are beside it. It has to be, because the next layer rounds it to 8 bits: the least
+difference there would take some numbers to the neighbour of what they are else.
+
+Everything is an address: an array that is handed on is counted, and threads that count the same array wait for each
+other at every row.
 """
 
 import numba
@@ -15,6 +20,7 @@ from nextword.nn.kernels.lanes import (
     BYTES_AT_ONCE,
     LANES,
     SCALES,
+    alone,
     both,
     fetch,
     nothing,
@@ -25,16 +31,20 @@ from nextword.nn.kernels.lanes import (
     plus_int8,
     plus_low_int4,
     plus_odd_bf16,
+    plus_scales,
+    plus_shared_scales,
     room,
     total,
+    totals,
 )
 from nextword.nn.kernels.whole import GROUP
 
 SHARED = 4  # rows of x that use one loaded row of W together: their sums stay in registers
-SIDE = 4  # sums side by side
 CORRECTIONS = 4 * LANES  # bytes of the corrections of one group
+AHEAD = 512  # bytes further on in a row of 4 bits that memory is asked for; it finds those of 8 by itself
 LEAST = 5  # the shift of the smallest groups of weights of 4 bits: 32, half of a group of numbers
 FAST = {"fastmath": True, "nogil": True, "error_model": "numpy"}
+EXACT = {"nogil": True, "error_model": "numpy"}  # sums stay in the order in which they are written
 
 
 @numba.njit(**FAST, inline="never")
@@ -47,10 +57,10 @@ def dot(w_D, x_D):
 
 
 @numba.njit(**FAST, inline="never")
-def write_four(y, a, b, c, d, scale):
-    """The totals of four sums, times scale, to address y."""
-    y_4 = vector(y, SHARED, SINGLE)
-    y_4[0], y_4[1], y_4[2], y_4[3] = total(a) * scale, total(b) * scale, total(c) * scale, total(d) * scale
+def write_four(y, step, a, b, c, d):
+    """The totals of four sums, to address y and `step` numbers further each."""
+    y_Z = vector(y, 3 * step + 1, SINGLE)
+    y_Z[0], y_Z[step], y_Z[2 * step], y_Z[3 * step] = totals(a, b, c, d)
 
 
 @numba.njit(**FAST, inline="never")
@@ -85,7 +95,7 @@ def dots_bf16(w, x, width, y):
         c = plus_odd_bf16(plus_even_bf16(c, p, q + 2 * row), p, q + 2 * row + 32)
         d = plus_odd_bf16(plus_even_bf16(d, p, q + 3 * row), p, q + 3 * row + 32)
         k += 16
-    write_four(y, a, b, c, d, np.float32(1))
+    write_four(y, 1, a, b, c, d)
     rest_D, y_4 = vector(w + k * 2, width - k, HALF), vector(y, SHARED, SINGLE)
     for n in range(SHARED):
         y_4[n] += dot(rest_D, vector(x + n * row + k * 4, width - k, SINGLE))
@@ -111,30 +121,22 @@ def dots_single(w, x, width, y):
     y_4[0], y_4[1], y_4[2], y_4[3] = a, b, c, d
 
 
-@numba.njit(**FAST, inline="never")
-def dot_int8(w, width, q, corrections, s):
-    """The dot product of a row of 8 bits with whole numbers, without the row's scale; all by their addresses."""
-    a, b, c, d = nothing(), nothing(), nothing(), nothing()
-    g, groups = 0, width // GROUP
+@numba.njit(**EXACT, inline="never")
+def dot_int8(w, width, q, corrections, s, scale):
+    """The dot product of a row of 8 bits with whole numbers, times the row's scale; all else by their addresses."""
+    a, g, groups = nothing(), 0, width // GROUP
     s_G = vector(s, groups + 1, SINGLE)
-    while g + SIDE <= groups:
-        k, o = g * GROUP, corrections + g * CORRECTIONS
-        a = plus_int8(a, w + k, q + k, o, s_G[g])
-        b = plus_int8(b, w + k + GROUP, q + k + GROUP, o + CORRECTIONS, s_G[g + 1])
-        c = plus_int8(c, w + k + 2 * GROUP, q + k + 2 * GROUP, o + 2 * CORRECTIONS, s_G[g + 2])
-        d = plus_int8(d, w + k + 3 * GROUP, q + k + 3 * GROUP, o + 3 * CORRECTIONS, s_G[g + 3])
-        g += SIDE
-    while g < groups:
+    for g in range(groups):
         a = plus_int8(a, w + g * GROUP, q + g * GROUP, corrections + g * CORRECTIONS, s_G[g])
-        g += 1
     if width % GROUP:
-        a = plus_half_int8(a, w + g * GROUP, q + g * GROUP, corrections + g * CORRECTIONS, s_G[g])
-    return total(both(both(a, b), both(c, d)))
+        p, k, o = w + groups * GROUP, q + groups * GROUP, corrections + groups * CORRECTIONS
+        a = plus_half_int8(a, p, k, o, s_G[groups])
+    return total(a) * scale
 
 
-@numba.njit(**FAST, inline="never")
-def dots_int8(w, width, q, corrections, s, y, scale):
-    """Four of them, with rows of whole numbers that follow each other; times the row's scale, written to address y."""
+@numba.njit(**EXACT, inline="never")
+def dots_int8(w, width, q, corrections, s, scale, y):
+    """Four of them, with rows of whole numbers that follow each other; written to address y."""
     a, b, c, d = nothing(), nothing(), nothing(), nothing()
     groups, each = width // GROUP, (width + GROUP - 1) // GROUP
     row, line = each * GROUP, each * CORRECTIONS
@@ -151,91 +153,106 @@ def dots_int8(w, width, q, corrections, s, y, scale):
         b = plus_half_int8(b, p, k + row, o + line, s_4G[1, groups])
         c = plus_half_int8(c, p, k + 2 * row, o + 2 * line, s_4G[2, groups])
         d = plus_half_int8(d, p, k + 3 * row, o + 3 * line, s_4G[3, groups])
-    write_four(y, a, b, c, d, scale)
+    write_four(y, 1, a, b, c, d)
+    y_4 = vector(y, SHARED, SINGLE)
+    for n in range(SHARED):
+        y_4[n] *= scale
 
 
-@numba.njit(**FAST, inline="never")
-def scales_of(scales, corrections, s, count, shift, place):
-    """Writes the scales of products of `count` groups of 64 numbers to an address: of weights times of numbers.
+@numba.njit(**EXACT, forceinline=True)
+def plus_scales_of(before, scales, corrections, s, count, shift, place):
+    """before + `count` corrections by the scales of their weights, one for each product that has a scale of its own.
 
-    Where the weights' groups are halves of these (shift 5), two each. Gives the sum of all corrections by these scales.
-    All are addresses.
+    These scales, of weights times of numbers, are written to an address. All are addresses.
     """
-    many = 2 * count if shift == LEAST else count
-    s_G, out_C, off_C = vector(s, count, SINGLE), vector(place, many, SINGLE), vector(corrections, many, SINGLE)
-    w_G = vector(scales, ((count * GROUP) >> shift) + 1, HALF)
+    rest, c = np.float32(0), 0
+    if shift <= LEAST + 1:
+        while c + LANES <= count:
+            before = plus_scales(before, scales + c * 2, s + c * 4, corrections + c * 4, place + c * 4)
+            c += LANES
+    elif shift == LEAST + 2:
+        while c + LANES <= count:
+            before = plus_shared_scales(before, scales + c, s + c * 4, corrections + c * 4, place + c * 4)
+            c += LANES
+    w_G, more = vector(scales, count, HALF), max(shift - LEAST - 1, 0)
+    s_C, off_C, out_C = vector(s, count, SINGLE), vector(corrections, count, SINGLE), vector(place, count, SINGLE)
+    while c < count:
+        scale = widen(w_G[c >> more])
+        out_C[c] = scale * s_C[c]
+        rest += scale * off_C[c]
+        c += 1
+    return both(before, alone(rest))
+
+
+@numba.njit(**EXACT, forceinline=True)
+def plus_group_int4(before, w, q, place, shift):
+    """before + the product of 64 weights of 4 bits with whole numbers, by the one scale or the two at `place`."""
     if shift == LEAST:
-        for g in range(many):
-            out_C[g] = widen(w_G[g]) * s_G[g >> 1]
-    elif shift == LEAST + 1:
-        for g in range(count):
-            out_C[g] = widen(w_G[g]) * s_G[g]
-    else:
-        for g in range(count):
-            out_C[g] = widen(w_G[g >> (shift - LEAST - 1)]) * s_G[g]
-    return dot(out_C, off_C)
+        s_2 = vector(place, 2, SINGLE)
+        return plus_high_int4(plus_low_int4(before, w, q, s_2[0]), w, q + BYTES_AT_ONCE, s_2[1])
+    return plus_int4(before, w, q, vector(place, 1, SINGLE)[0])
 
 
-@numba.njit(**FAST, inline="never")
+@numba.njit(**EXACT, inline="never")
 def dot_int4(w, scales, groups, q, corrections, s, shift):
     """The dot product of a row of 4 bits with whole numbers in `groups`; all by their addresses.
 
-    scales: of the row's groups of 2^shift weights.
+    scales: of the row's groups of 2^shift weights. corrections, s: of groups of 2^shift numbers, 64 at most.
     """
-    a, b, place, off = nothing(), nothing(), room(), np.float32(0)
-    s_C = vector(place, SCALES, SINGLE)
-    most, halves = (SCALES // 2, 2) if shift == LEAST else (SCALES, 1)
+    a, place = nothing(), room()
+    halves = 2 if shift == LEAST else 1
+    most = SCALES // SHARED // halves
     for first in range(0, groups, most):
-        count = min(most, groups - first)
+        count, skipped = min(most, groups - first), first * halves * 4
         own = scales + ((first * GROUP) >> shift) * 2
-        off += scales_of(own, corrections + first * halves * 4, s + first * 4, count, shift, place)
-        p, k = w + first * BYTES_AT_ONCE, q + first * GROUP
-        if halves == 2:
-            for g in range(count):
-                a = plus_low_int4(a, p, k, s_C[2 * g])
-                b = plus_high_int4(b, p, k + BYTES_AT_ONCE, s_C[2 * g + 1])
-                p, k = p + BYTES_AT_ONCE, k + GROUP
-            continue
-        g = 0
-        while g + 2 <= count:
-            a = plus_int4(a, p, k, s_C[g])
-            b = plus_int4(b, p + BYTES_AT_ONCE, k + GROUP, s_C[g + 1])
-            p, k, g = p + 2 * BYTES_AT_ONCE, k + 2 * GROUP, g + 2
-        if g < count:
-            a = plus_int4(a, p, k, s_C[g])
-    return total(both(a, b)) + off
-
-
-@numba.njit(**FAST, inline="never")
-def dots_int4(w, scales, groups, q, corrections, s, y, shift):
-    """Four of them, where the weights' groups are of 64 or more, with rows that follow each other; to address y."""
-    a, b, c, d, place = nothing(), nothing(), nothing(), nothing(), room()
-    most, row, y_4 = SCALES // SHARED, groups * GROUP, vector(y, SHARED, SINGLE)
-    y_4[:] = 0
-    s_C = vector(place, SCALES, SINGLE)
-    for first in range(0, groups, most):
-        count = min(most, groups - first)
-        own = scales + ((first * GROUP) >> shift) * 2
-        for n in range(SHARED):
-            line = (n * groups + first) * 4
-            y_4[n] += scales_of(own, corrections + line, s + line, count, shift, place + n * most * 4)
+        a = plus_scales_of(a, own, corrections + skipped, s + skipped, count * halves, shift, place)
         for g in range(count):
             p, k = w + (first + g) * BYTES_AT_ONCE, q + (first + g) * GROUP
-            a = plus_int4(a, p, k, s_C[g])
-            b = plus_int4(b, p, k + row, s_C[most + g])
-            c = plus_int4(c, p, k + 2 * row, s_C[2 * most + g])
-            d = plus_int4(d, p, k + 3 * row, s_C[3 * most + g])
-    y_4[0] += total(a)
-    y_4[1] += total(b)
-    y_4[2] += total(c)
-    y_4[3] += total(d)
+            a = plus_group_int4(a, p, k, place + g * halves * 4, shift)
+    return total(a)
+
+
+@numba.njit(**EXACT, forceinline=True)
+def four_int4(weights, groups, numbers, line, y, step, shift):
+    """Four products of rows of 4 bits with whole numbers, `line` groups apart; to address y and `step` further each.
+
+    weights: the address of a row, bytes to the next one; the same of its scales. numbers: as `dot_int4` has them.
+    """
+    (w, row, scales, own), (q, corrections, s) = weights, numbers
+    a, b, c, d, place = nothing(), nothing(), nothing(), nothing(), room()
+    halves, size = 2 if shift == LEAST else 1, SCALES // SHARED * 4
+    most, far, apart = SCALES // SHARED // halves, line * GROUP, line * halves * 4
+    for first in range(0, groups, most):
+        count, skipped = min(most, groups - first), first * halves * 4
+        many, h = count * halves, scales + ((first * GROUP) >> shift) * 2
+        o, t = corrections + skipped, s + skipped
+        a = plus_scales_of(a, h, o, t, many, shift, place)
+        b = plus_scales_of(b, h + own, o + apart, t + apart, many, shift, place + size)
+        c = plus_scales_of(c, h + 2 * own, o + 2 * apart, t + 2 * apart, many, shift, place + 2 * size)
+        d = plus_scales_of(d, h + 3 * own, o + 3 * apart, t + 3 * apart, many, shift, place + 3 * size)
+        for g in range(count):
+            p, k, at = w + (first + g) * BYTES_AT_ONCE, q + (first + g) * GROUP, place + g * halves * 4
+            if row:
+                for r in range(SHARED):
+                    fetch(p + r * row + AHEAD)
+            a = plus_group_int4(a, p, k, at, shift)
+            b = plus_group_int4(b, p + row, k + far, at + size, shift)
+            c = plus_group_int4(c, p + 2 * row, k + 2 * far, at + 2 * size, shift)
+            d = plus_group_int4(d, p + 3 * row, k + 3 * far, at + 3 * size, shift)
+    write_four(y, step, a, b, c, d)
+
+
+@numba.njit(**EXACT, inline="never")
+def dots_int4(w, scales, groups, q, corrections, s, y, shift):
+    """Four of them with rows of whole numbers that follow each other, written to address y."""
+    four_int4((w, 0, scales, 0), groups, (q, corrections, s), groups, y, 1, shift)
 
 
 @numba.njit(**FAST, inline="never")
-def block_bf16(w, x, width, y):
-    """Four rows of weights that follow each other with one of x in the order of `product.apart`; to address y."""
+def block_bf16(w, row, x, width, y, step):
+    """Four rows of weights, `row` bytes apart, with one of x in the order of `product.apart`; to y, `step` apart."""
     a, b, c, d = nothing(), nothing(), nothing(), nothing()
-    row, k = width * 2, 0
+    k = 0
     while k + 16 <= width:
         p, q = w + k * 2, x + k * 4
         a = plus_odd_bf16(plus_even_bf16(a, p, q), p, q + 32)
@@ -243,58 +260,42 @@ def block_bf16(w, x, width, y):
         c = plus_odd_bf16(plus_even_bf16(c, p + 2 * row, q), p + 2 * row, q + 32)
         d = plus_odd_bf16(plus_even_bf16(d, p + 3 * row, q), p + 3 * row, q + 32)
         k += 16
-    write_four(y, a, b, c, d, np.float32(1))
-    rest_D, y_4 = vector(x + k * 4, width - k, SINGLE), vector(y, SHARED, SINGLE)
+    write_four(y, step, a, b, c, d)
+    rest_D, y_Z = vector(x + k * 4, width - k, SINGLE), vector(y, 3 * step + 1, SINGLE)
     for r in range(SHARED):
-        y_4[r] += dot(vector(w + r * row + k * 2, width - k, HALF), rest_D)
+        y_Z[r * step] += dot(vector(w + r * row + k * 2, width - k, HALF), rest_D)
 
 
-@numba.njit(**FAST, inline="never")
-def block_int8(w, width, q, corrections, s, y):
-    """Four rows of 8 bits that follow each other with one of whole numbers, without scales; to address y."""
+@numba.njit(**EXACT, inline="never")
+def block_int8(weights, width, numbers, y, step):
+    """Four rows of 8 bits with one of whole numbers; to address y and `step` numbers further each.
+
+    weights: the address of a row, bytes to the next one; the same of its scale. numbers: as `dot_int8` has them.
+    """
+    (w, row, scales, own), (q, corrections, s) = weights, numbers
     a, b, c, d = nothing(), nothing(), nothing(), nothing()
     groups = width // GROUP
     s_G = vector(s, groups + 1, SINGLE)
     for g in range(groups):
         p, k, o = w + g * GROUP, q + g * GROUP, corrections + g * CORRECTIONS
-        for r in range(SHARED):
-            fetch(p + (SHARED + r) * width)
         a = plus_int8(a, p, k, o, s_G[g])
-        b = plus_int8(b, p + width, k, o, s_G[g])
-        c = plus_int8(c, p + 2 * width, k, o, s_G[g])
-        d = plus_int8(d, p + 3 * width, k, o, s_G[g])
+        b = plus_int8(b, p + row, k, o, s_G[g])
+        c = plus_int8(c, p + 2 * row, k, o, s_G[g])
+        d = plus_int8(d, p + 3 * row, k, o, s_G[g])
     if width % GROUP:
         p, k, o = w + groups * GROUP, q + groups * GROUP, corrections + groups * CORRECTIONS
         a = plus_half_int8(a, p, k, o, s_G[groups])
-        b = plus_half_int8(b, p + width, k, o, s_G[groups])
-        c = plus_half_int8(c, p + 2 * width, k, o, s_G[groups])
-        d = plus_half_int8(d, p + 3 * width, k, o, s_G[groups])
-    write_four(y, a, b, c, d, np.float32(1))
+        b = plus_half_int8(b, p + row, k, o, s_G[groups])
+        c = plus_half_int8(c, p + 2 * row, k, o, s_G[groups])
+        d = plus_half_int8(d, p + 3 * row, k, o, s_G[groups])
+    far = own // SINGLE.itemsize
+    y_Z, s_Z = vector(y, 3 * step + 1, SINGLE), vector(scales, 3 * far + 1, SINGLE)
+    first, second, third, fourth = totals(a, b, c, d)
+    y_Z[0], y_Z[step] = first * s_Z[0], second * s_Z[far]
+    y_Z[2 * step], y_Z[3 * step] = third * s_Z[2 * far], fourth * s_Z[3 * far]
 
 
-@numba.njit(**FAST, inline="never")
-def block_int4(w, scales, groups, q, corrections, s, y, shift):
-    """Four rows of 4 bits that follow each other, in groups of 64 or more, with one of whole numbers; to address y."""
-    a, b, c, d, place = nothing(), nothing(), nothing(), nothing(), room()
-    most, row, y_4 = SCALES // SHARED, groups * BYTES_AT_ONCE, vector(y, SHARED, SINGLE)
-    line = ((groups * GROUP + (1 << shift) - 1) >> shift) * 2
-    y_4[:] = 0
-    s_C = vector(place, SCALES, SINGLE)
-    for first in range(0, groups, most):
-        count = min(most, groups - first)
-        own = scales + ((first * GROUP) >> shift) * 2
-        for r in range(SHARED):
-            to = place + r * most * 4
-            y_4[r] += scales_of(own + r * line, corrections + first * 4, s + first * 4, count, shift, to)
-        for g in range(count):
-            p, k = w + (first + g) * BYTES_AT_ONCE, q + (first + g) * GROUP
-            for r in range(SHARED):
-                fetch(p + (SHARED + r) * row)
-            a = plus_int4(a, p, k, s_C[g])
-            b = plus_int4(b, p + row, k, s_C[most + g])
-            c = plus_int4(c, p + 2 * row, k, s_C[2 * most + g])
-            d = plus_int4(d, p + 3 * row, k, s_C[3 * most + g])
-    y_4[0] += total(a)
-    y_4[1] += total(b)
-    y_4[2] += total(c)
-    y_4[3] += total(d)
+@numba.njit(**EXACT, inline="never")
+def block_int4(weights, groups, numbers, y, step, shift):
+    """Four rows of 4 bits with one of whole numbers; all as in `four_int4`."""
+    four_int4(weights, groups, numbers, 0, y, step, shift)

@@ -63,14 +63,18 @@ def lane_corrections(q_NK):
 
 
 @numba.njit(nogil=True, error_model="numpy", inline="never")
-def group_corrections(q_NK, group):
-    """What is added for each group of 4-bit products, before its scale, (N, groups): -OFFSET times its numbers."""
+def group_corrections(q_NK, scales_NG, group):
+    """Of each group of 4-bit products what is added, and what it is multiplied with: (N, groups) both.
+
+    That is -s · OFFSET times the sum of its numbers, and s; both before the weights' scale.
+    """
     count, groups = q_NK.shape[0], q_NK.shape[1] // group
-    corrections_NG = np.empty((count, groups), np.float32)
+    corrections_NG, repeated_NG = np.empty((count, groups), np.float32), np.empty((count, groups), np.float32)
     for n in range(count):
         for g in range(groups):
             sum_ = np.int32(0)
             for k in range(g * group, (g + 1) * group):
                 sum_ += np.int32(q_NK[n, k])
-            corrections_NG[n, g] = -OFFSET_INT4 * sum_
-    return corrections_NG
+            scale = scales_NG[n, g * group // GROUP]
+            corrections_NG[n, g], repeated_NG[n, g] = -OFFSET_INT4 * sum_ * scale, scale
+    return corrections_NG, repeated_NG
