@@ -35,7 +35,9 @@ CODES = {torch.int8, torch.uint8}
 class CompiledSteps:
     """A Stepper over the model's own weights and its own KVCache.
 
-    Long prompts and large batches go to the plain steps where those are matrix products that PyTorch is fast in.
+    Long prompts and large batches go to the plain steps where those are matrix products that PyTorch is fast in; not so
+    with weights of few bits, since the kernel rounds inputs and the plain steps do not: what a text gets would depend
+    on how many tokens are read with it.
     Weights in fp32 whose numbers all are bf16 numbers (a bf16 checkpoint that was widened to be computed with) are
     read as bf16, from a copy, which changes no number and halves the time. It holds the addresses of the model's
     tensors: it must not outlive a change of their type, place or size.
@@ -65,7 +67,8 @@ class CompiledSteps:
         self.filled: KVCache | PagedCache | None = None  # whose addresses stand in the table
         self.variant = "-".join(NAMES[kind] for kind in self.types)
         self.marked = not disk.remember(kernel.decode) or disk.compiled(kernel.decode, self.variant)
-        self.fast_products = self.types[0] in CODES or self.single() or fast_bfloat16()
+        self.coded = self.types[0] in CODES
+        self.fast_products = not self.coded and (self.single() or fast_bfloat16())
 
     def single(self) -> bool:
         """Whether the model's own step computes in fp32."""
@@ -138,11 +141,7 @@ class CompiledSteps:
             return self.plain.read(rows, state)  # type: ignore[return-value]
         places = [(number, slot, place) for slot, row in enumerate(rows) for place, number in enumerate(row)]
         tokens_3N, last_B = np.array(places, dtype=np.int64).T, np.cumsum(lengths) - 1
-        logits_BV = []
-        for start in range(0, len(places), CHUNK_TOKENS):
-            wanted = last_B[(last_B >= start) & (last_B < start + CHUNK_TOKENS)] - start
-            logits_BV.append(self.run(tokens_3N[:, start : start + CHUNK_TOKENS].copy(), wanted, state))
-        return torch.cat(logits_BV), KVCache(state.layers, lengths)
+        return self.read(tokens_3N, last_B, state), KVCache(state.layers, lengths)
 
     @torch.inference_mode()
     def step(self, ids: Sequence[int], state: KVCache) -> tuple[Tensor, KVCache]:
@@ -169,15 +168,25 @@ class CompiledSteps:
             for slot, (row, begin) in enumerate(zip(rows, state.lengths, strict=True))
             for place, number in enumerate(row)
         ]
-        return self.run(np.array(places, dtype=np.int64).T.copy(), np.arange(len(places)), after), after
+        return self.read(np.array(places, dtype=np.int64).T, np.arange(len(places)), after), after
+
+    def read(
+        self, tokens_3N: np.ndarray, wanted: np.ndarray, state: KVCache | PagedCache, blocks: np.ndarray | None = None
+    ) -> Tensor:
+        """Logits (W, V) after the tokens (ids, rows, positions) at the indices `wanted`, which rise.
+
+        blocks: which blocks of a paged cache hold each row, (B, M).
+        """
+        found = []
+        for start in range(0, tokens_3N.shape[1], CHUNK_TOKENS):
+            within = wanted[(wanted >= start) & (wanted < start + CHUNK_TOKENS)] - start
+            found.append(self.run(tokens_3N[:, start : start + CHUNK_TOKENS].copy(), within, state, blocks))
+        return torch.cat(found)
 
     def run(
         self, tokens_3N: np.ndarray, wanted: np.ndarray, state: KVCache | PagedCache, blocks: np.ndarray | None = None
     ) -> Tensor:
-        """One call of the kernel: logits (W, V) after the tokens (ids, rows, positions) at the indices `wanted`.
-
-        blocks: which blocks of a paged cache hold each row, (B, M).
-        """
+        """The same of a few tokens: one call of the kernel."""
         shape_PKSE = tuple(state.layers[0].k_BKSE.shape)
         blocks = np.arange(shape_PKSE[0])[:, None] if blocks is None else blocks
         if self.filled is None or self.filled.layers is not state.layers:

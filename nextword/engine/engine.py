@@ -4,7 +4,8 @@
 
 Every text draws from a generator of its own, so what it gets differs from what it gets alone by rounding only: a matrix
 product of other rows sums in another order. Where the two best scores are closer than that (`NEAR`), greedy may choose
-the other. An error of one text (scores that are not finite, settings that forbid every token) ends that text alone.
+the other. (Weights of few bits, read by compiled steps, add in one order: there it is the same to the last
+bit.) An error of one text (scores that are not finite, settings that forbid every token) ends that text alone.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,6 @@ from nextword.engine.settings import EngineSettings
 from nextword.engine.step import Compiled, check_ids, stepper
 from nextword.models.base import LanguageModel
 from nextword.models.transformer import Transformer
-from nextword.quant import model as quantised
 
 NEAR = 1e-3  # log-probabilities closer than this may change places with the rows that share a step
 NO_TOOLS = Tools()
@@ -39,9 +39,9 @@ class Engine:
         self.model = model
         settings = settings or EngineSettings()
         self.reader: PagedReader | ApartReader
-        if isinstance(model, Transformer) and pages(model) and quantised.of(model) is None:
+        if isinstance(model, Transformer) and pages(model):
             self.reader = PagedReader(model, settings, compiled)
-        else:  # weights of few bits are fast in the compiled step alone
+        else:
             self.reader = ApartReader(model, settings, stepper(model, TOKENS, compiled))
         self.scheduler = self.reader.scheduler
         self.texts: dict[int, Text] = {}

@@ -26,6 +26,7 @@ from nextword.models.transformer import Transformer
 from nextword.nn.mask import Reach
 from nextword.nn.paged import PagedAttend, PagedCache, PagedView
 from nextword.nn.position.rope import STRETCHING
+from nextword.quant import model as quantised
 
 FEW_TOKENS = 32  # up to which reading the weights is what takes time, and the compiled step is the faster one
 TOKENS = 1_000_000  # that an engine generates: more than any compiling costs
@@ -52,18 +53,24 @@ class PagedReader:
     """All texts as one row of tokens; their keys and values in a pool.
 
     A step of few tokens is one compiled call where the model has such a plan (`engine/plans`): its time is that of
-    reading the weights. One of many is PyTorch's products, with the compiled attention over blocks.
+    reading the weights. One of many is PyTorch's products, with the compiled attention over blocks; but with weights of
+    few bits it is compiled calls, too, so that every token is read with inputs rounded alike (`engine/compiled`).
     """
 
     def __init__(self, model: Transformer, settings: EngineSettings, compiled: Compiled = "auto") -> None:
         self.model = model
         like = model.embedding.like
-        places = settings.cache_tokens or affordable(model, settings)
+        on_cpu, self.coded = like.device.type == "cpu", quantised.of(model) is not None
+        plain = like.dtype == torch.float32 and on_cpu
+        self.whole = None
+        if compiled != "never" and (plain or (self.coded and on_cpu)):
+            self.whole = decoder.plan(model, TOKENS, compiled)
+        if self.whole is not None:
+            like = torch.empty(0)  # what it computes in, whatever the type of the model: fp32
+        places = settings.cache_tokens or affordable(model, settings, like)
         blocks = Blocks(-(-places // settings.block), settings.block)
         self.cache = PagedCache(model.shapes, blocks.count, settings.block, like)
         self.scheduler = Scheduler(blocks, settings.rows, settings.step_tokens)
-        plain = like.dtype == torch.float32 and like.device.type == "cpu"
-        self.whole = decoder.plan(model, TOKENS, compiled) if compiled != "never" and plain else None
         uncapped = all(block.attention.cap is None for block in model.settings.blocks)
         self.kernel = kernel() if compiled != "never" and plain and uncapped else None
         if compiled == "always" and self.whole is self.kernel is None:
@@ -87,7 +94,7 @@ class PagedReader:
             ends += work.count
             if work.last:
                 wanted.append(ends - 1)
-        if self.whole is not None and ends <= FEW_TOKENS:
+        if self.whole is not None and (self.coded or ends <= FEW_TOKENS):
             return self.read_whole(works, wanted)
         model, device = self.model, self.cache.layers[0].k_BKSE.device
         view = PagedView([work.part for work in works], self.cache.size, device, self.kernel)
@@ -97,7 +104,7 @@ class PagedReader:
         return model.logits(model.run(x_1ND, batch, places, self.cache)[0][wanted])
 
     def read_whole(self, works: Sequence[Work], wanted: Sequence[int]) -> Tensor:
-        """The same as one compiled call."""
+        """The same by the compiled step."""
         tokens = [
             (number, row, place)
             for row, work in enumerate(works)
@@ -106,8 +113,8 @@ class PagedReader:
         blocks_BM = np.zeros((len(works), max(len(work.text.blocks) for work in works)), dtype=np.int64)
         for line_M, work in zip(blocks_BM, works, strict=True):
             line_M[: len(work.text.blocks)] = work.text.blocks
-        tokens_3N = np.array(tokens, dtype=np.int64).T.copy()
-        return self.whole.run(tokens_3N, np.array(wanted, dtype=np.int64), self.cache, blocks_BM)
+        tokens_3N = np.array(tokens, dtype=np.int64).T
+        return self.whole.read(tokens_3N, np.array(wanted, dtype=np.int64), self.cache, blocks_BM)
 
     def forget(self, text: Text) -> None:
         """Nothing to do: the scheduler has the blocks."""
@@ -144,9 +151,8 @@ class ApartReader:
         self.states.pop(text.number, None)
 
 
-def affordable(model: Transformer, settings: EngineSettings) -> int:
-    """Places that the cache gets: for all rows at their longest, if a quarter of the free memory allows."""
-    like = model.embedding.like
+def affordable(model: Transformer, settings: EngineSettings, like: Tensor) -> int:
+    """Places that a cache like that gets: for all rows at their longest, if a quarter of the free memory allows."""
     each = sum(2 * heads * width for heads, width in model.shapes) * like.element_size()
     wanted = settings.rows * (model.max_length or UNLIMITED)
     free = psutil.virtual_memory().available

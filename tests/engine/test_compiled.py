@@ -14,12 +14,16 @@ from torch.utils.hooks import RemovableHandle
 
 import nextword as nw
 from nextword.core.errors import SettingsError
+from nextword.decode.row import Step
 from nextword.decode.settings import SamplingSettings as Sampling
 from nextword.decode.strategy_settings import StrategySettings as Strategy
-from nextword.engine.compiled import MOST_TOKENS, CompiledSteps
+from nextword.engine.compiled import CHUNK_TOKENS, MOST_TOKENS, CompiledSteps
+from nextword.engine.engine import Engine
 from nextword.engine.generate import generate
 from nextword.engine.plans.decoder import fits, plan
+from nextword.engine.reading import PagedReader
 from nextword.engine.request import Request
+from nextword.engine.settings import EngineSettings
 from nextword.engine.step import PlainSteps
 from nextword.models.create import create, drawn
 from nextword.models.settings import ModelSettings
@@ -142,14 +146,56 @@ def test_quantised_equals_the_plain_step_of_rounded_inputs(kind: Quantisation, f
 
 
 def test_quantised_edges_left_whole_and_long_prompts() -> None:
+    """However many tokens are read at once, inputs are rounded alike: the logits are the same to the last bit."""
     model = randomised(create(ModelSettings(width=64, depth=2, heads=4, max_length=96), 83, seed=0))
     list(quantise(model, Quantisation(8, edges=PLAIN)))
     compiled, plain = CompiledSteps(model), PlainSteps(model)
-    row = list(range(MOST_TOKENS + 9))
-    (a_BV, a), (b_BV, b) = compiled.prefill([row], 60), plain.prefill([row], 60)
-    assert torch.equal(a_BV, b_BV)  # a long prompt is matrix products in PyTorch
-    (a_BV, _), (b_BV, _) = compiled.step([3], a), plain.step([3], b)
+    row = list(range(CHUNK_TOKENS + 9))
+    (a_BV, a), (b_BV, _) = compiled.prefill([row], 80), plain.prefill([row], 80)
     assert 0 < (a_BV - b_BV).norm() < 0.05 * b_BV.norm()
+    (_, b), step_BV = compiled.prefill([row[:3]], 80), None
+    for number in row[3:6]:
+        step_BV, b = compiled.step([number], b)
+    rest_NV, b = compiled.extend([row[6:]], b)
+    assert torch.equal(rest_NV[-1:], a_BV) and a.lengths == b.lengths
+    assert torch.equal(compiled.prefill([row[:6], row[:40]], 80)[0][:1], step_BV)
+
+
+def together_as_alone(model: Transformer, settings: EngineSettings, requests: list[Request]) -> Engine:
+    """Checks that all requests get from the engine what they get alone: tokens and scores, not a bit apart."""
+    engine = Engine(model, settings, "always")
+    assert isinstance(engine.reader, PagedReader)
+    numbers = [engine.add(request) for request in requests]
+    found: dict[int, list[Step]] = {number: [] for number in numbers}
+    while engine.open:
+        for number, step in engine.step():
+            assert isinstance(step, Step)
+            found[number].append(step)
+    for number, request in zip(numbers, requests, strict=True):
+        [alone] = generate(model, [request], "always")
+        assert [step.token for step in found[number]] == alone.ids
+        assert [step.logprob for step in found[number]] == alone.logprobs
+    return engine
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("kind", [Quantisation(8), Quantisation(4, 32), Quantisation(4, 64)], ids=str)
+def test_quantised_texts_are_read_together_and_get_exactly_what_they_get_alone(kind: Quantisation, family: str) -> None:
+    sizes = {"width": 96, "ffn_width": 250, "depth": 2, "heads": 4, "max_length": 96}
+    model = randomised(create(ModelSettings(family=family, **sizes), 83, seed=0))
+    list(quantise(model, kind))
+    prompts = [tuple((i * j) % 80 for j in range(1, length)) for i, length in enumerate((4, 71, 9, 2, 30, 12), 3)]
+    requests = [Request(ids, Sampling(temperature=0, max_tokens=20)) for ids in prompts]
+    engine = together_as_alone(model, EngineSettings(rows=8, step_tokens=20, block=4, cache_tokens=160), requests)
+    assert engine.scheduler.preempted > 0
+    together_as_alone(model, EngineSettings(step_tokens=3 * CHUNK_TOKENS), requests)
+
+
+def test_a_quantised_model_that_computes_in_bf16_is_read_together_too() -> None:
+    model = randomised(create(ModelSettings(width=64, depth=2, heads=4, max_length=96), 83, seed=0))
+    list(quantise(model, Quantisation(8)))
+    requests = [Request((7, i), Sampling(temperature=0, max_tokens=5)) for i in range(3)]
+    together_as_alone(model.bfloat16(), EngineSettings(cache_tokens=64), requests)
 
 
 def test_bf16_is_nearer_to_exact_sums_than_the_plain_step() -> None:
