@@ -67,8 +67,7 @@ class CompiledSteps:
         self.filled: KVCache | PagedCache | None = None  # whose addresses stand in the table
         self.variant = "-".join(NAMES[kind] for kind in self.types)
         self.marked = not disk.remember(kernel.decode) or disk.compiled(kernel.decode, self.variant)
-        self.coded = self.types[0] in CODES
-        self.fast_products = not self.coded and (self.single() or fast_bfloat16())
+        self.fast_products = self.types[0] not in CODES and (self.single() or fast_bfloat16())
 
     def single(self) -> bool:
         """Whether the model's own step computes in fp32."""
@@ -181,7 +180,7 @@ class CompiledSteps:
         for start in range(0, tokens_3N.shape[1], CHUNK_TOKENS):
             within = wanted[(wanted >= start) & (wanted < start + CHUNK_TOKENS)] - start
             found.append(self.run(tokens_3N[:, start : start + CHUNK_TOKENS].copy(), within, state, blocks))
-        return torch.cat(found)
+        return torch.cat(found) if len(found) > 1 else found[0]
 
     def run(
         self, tokens_3N: np.ndarray, wanted: np.ndarray, state: KVCache | PagedCache, blocks: np.ndarray | None = None

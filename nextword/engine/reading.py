@@ -66,7 +66,7 @@ class PagedReader:
         if compiled != "never" and (plain or (self.coded and on_cpu)):
             self.whole = decoder.plan(model, TOKENS, compiled)
         if self.whole is not None:
-            like = torch.empty(0)  # what it computes in, whatever the type of the model: fp32
+            like = torch.empty(0, dtype=torch.float32)  # what it computes in, whatever the type of the model
         places = settings.cache_tokens or affordable(model, settings, like)
         blocks = Blocks(-(-places // settings.block), settings.block)
         self.cache = PagedCache(model.shapes, blocks.count, settings.block, like)

@@ -185,7 +185,7 @@ def total(context, x):
 
 @intrinsic
 def totals(context, a, b, c, d):
-    """The same of four, together, which takes half as much."""
+    """The same of four in the same order, together, which takes half the instructions."""
 
     def generate(context, builder, signature, arguments):
         found = _totals(builder, *arguments)

@@ -124,7 +124,7 @@ def dots_single(w, x, width, y):
 @numba.njit(**EXACT, inline="never")
 def dot_int8(w, width, q, corrections, s, scale):
     """The dot product of a row of 8 bits with whole numbers, times the row's scale; all else by their addresses."""
-    a, g, groups = nothing(), 0, width // GROUP
+    a, groups = nothing(), width // GROUP
     s_G = vector(s, groups + 1, SINGLE)
     for g in range(groups):
         a = plus_int8(a, w + g * GROUP, q + g * GROUP, corrections + g * CORRECTIONS, s_G[g])
