@@ -1,6 +1,7 @@
 """Every kind: what it promises holds, the same text gives the same vocabulary, and transformers reads the same ids."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -125,6 +126,16 @@ def test_subwords_take_apart_what_words_do_not_know() -> None:
     ids = words.encode("mother attention hotel")
     assert len(set(ids)) == 3
     assert words.unk_id not in ids
+
+
+def test_common_words_are_pieces_even_where_words_are_few() -> None:
+    people = [(who, what) for who in ("Pearl", "Ann") for what in ("cook", "baker")]
+    texts = [f"{who} is a {what} and has a dog. He is {what}." for who, what in people]
+    tokenizer = train(TokenizerSettings(kind="unigram", vocab_size=40), texts * 50)
+    cut = [tokenizer.token(number) for number in tokenizer.encode("Ann is a cook and has a dog.")]
+    assert cut == ["Ann", "▁is", "▁a", "▁cook", "▁and", "▁has", "▁a", "▁dog."]
+    scores = dict(json.loads(tokenizer.inner.to_str())["model"]["vocab"])
+    assert scores["▁a"] == pytest.approx(math.log(2 / 11), abs=0.01)  # two of the eleven pieces of a text
 
 
 def test_byte_pairs_are_merged_by_frequency() -> None:
