@@ -208,7 +208,7 @@ class CompiledSteps:
         if not self.marked:
             disk.mark(kernel.decode, self.variant)
             self.marked = True
-        return torch.from_numpy(logits_VW.T)
+        return torch.from_numpy(np.ascontiguousarray(logits_VW.T))  # rows whose sums take the order that one alone has
 
     def waves(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Cosines and sines of the first positions; empty where nothing turns."""
