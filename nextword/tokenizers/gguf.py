@@ -41,7 +41,7 @@ LONGEST = 1000  # characters of a piece; every way to cut it is looked at, and r
 
 def read(values: Mapping[str, Any], where: str) -> Tokenizer:
     """The tokenizer of a file's values; DataError naming what is missing, unknown or contradictory."""
-    kind, tokens = values.get(KEY + "model"), values.get(KEY + "tokens")
+    kind, tokens = _single(values, "model", "", where), values.get(KEY + "tokens")
     if kind not in MAKERS:
         raise DataError(f"{where} has a vocabulary of kind {kind!r}, which is not read; known: {', '.join(MAKERS)}")
     if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], str):
@@ -67,10 +67,18 @@ def read(values: Mapping[str, Any], where: str) -> Tokenizer:
             raise DataError(f"{where}: {KEY}{ROLES[role]} = {number!r} is no id of the {len(tokens)} tokens")
     turn = values.get(KEY + TURN_END)
     stops = [turn] if type(turn) is int and 0 <= turn < len(tokens) else []
-    begins = kind == "llama" or values.get(KEY + "pre") in BEGINS_TEXTS
-    if not values.get(KEY + "add_bos_token", begins):
+    begins = kind == "llama" or _single(values, "pre", "", where) in BEGINS_TEXTS
+    if not _single(values, "add_bos_token", begins, where):
         roles["bos"] = None
     return Tokenizer(inner, "wordpiece" if kind == "bert" else "bpe", kind == "gpt2", roles, stops=stops)
+
+
+def _single(values: Mapping[str, Any], key: str, default: Any, where: str) -> Any:
+    """A text, a number or a truth, where a file may have a list."""
+    found = values.get(KEY + key, default)
+    if not isinstance(found, str | int | float):
+        raise DataError(f"{where}: {KEY}{key} must be a single value, received a list of them")
+    return found
 
 
 def _numbers(values: Mapping[str, Any], key: str, count: int, default: float, where: str) -> Any:
@@ -83,7 +91,7 @@ def _numbers(values: Mapping[str, Any], key: str, count: int, default: float, wh
 
 
 def _byte_level(vocab: dict[str, int], types: Sequence[int], values: Mapping[str, Any], where: str) -> Any:
-    pre, merges = values.get(KEY + "pre", "gpt-2"), values.get(KEY + "merges")
+    pre, merges = _single(values, "pre", "gpt-2", where), values.get(KEY + "merges")
     if pre not in PATTERNS:
         raise DataError(f"{where} cuts words by {KEY}pre {pre!r}, which is not known; known: {', '.join(PATTERNS)}")
     if not isinstance(merges, list):
@@ -125,7 +133,7 @@ def _sentencepiece(vocab: dict[str, int], types: Sequence[int], values: Mapping[
     inner = tokenizers.Tokenizer(
         models.BPE(vocab, pairs, unk_token=names[unknown], fuse_unk=True, byte_fallback=True)
     )  # fmt: skip
-    prefix = bool(values.get(KEY + "add_space_prefix", True))
+    prefix = bool(_single(values, "add_space_prefix", True, where))
     inner.normalizer, inner.decoder = _spaces(prefix)
     return inner
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydoc_data import topics
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -25,11 +26,13 @@ from nextword.models.base import Batch
 from nextword.models.checkpoint import load_model, save_model
 from nextword.models.count import describe
 from nextword.models.create import create
+from nextword.models.gguf import container
 from nextword.models.mapped import map_tensors
 from nextword.models.settings import ModelSettings
+from nextword.tokenizers import gguf
 from nextword.tokenizers.base import Tokenizer
 from nextword.tokenizers.conversations import Chat
-from nextword.tokenizers.formats import ranks, sentence_pieces
+from nextword.tokenizers.formats import ranks, sentence_pieces, word_pieces
 
 SECONDS, BYTES = 20.0, 64 << 20  # that any of these tiny files may take, on a machine that does other work
 FUZZED = settings(
@@ -240,7 +243,7 @@ def write_ranks() -> bytes:
     return b"".join(base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(tokens))
 
 
-def write_pieces() -> bytes:
+def write_pieces(kind_of_model: int = sentence_pieces.BPE) -> bytes:
     """A small SentencePiece model: pieces with scores and kinds, then what kind of model it is."""
     pieces = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3), ("▁", -1.0, 1), ("a", -2.0, 1), ("▁a", -1.5, 1)]
     found = b""
@@ -248,13 +251,24 @@ def write_pieces() -> bytes:
         raw = piece.encode()
         body = b"\x0a" + bytes([len(raw)]) + raw + b"\x15" + struct.pack("<f", score) + b"\x18" + bytes([kind])
         found += b"\x0a" + bytes([len(body)]) + body
-    return found + b"\x12\x02\x18\x02"  # trainer_spec.model_type = BPE
+    return found + b"\x12\x02\x18" + bytes([kind_of_model])  # trainer_spec.model_type
+
+
+def write_units() -> bytes:
+    return write_pieces(sentence_pieces.UNIGRAM)
+
+
+def write_words() -> bytes:
+    return "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "##e", "ß", "x", "##x", ""]).encode()
 
 
 @pytest.mark.parametrize(
     ("name", "write", "form", "config"),
     [
         ("tokenizer.model", write_pieces, sentence_pieces, {"tokenizer_class": "LlamaTokenizer"}),
+        ("spiece.model", write_units, sentence_pieces, {"tokenizer_class": "T5Tokenizer"}),
+        ("sentencepiece.bpe.model", write_units, sentence_pieces, {"tokenizer_class": "XLMRobertaTokenizer"}),
+        ("vocab.txt", write_words, word_pieces, {"tokenizer_class": "BertTokenizer"}),
         ("cl100k_base.tiktoken", write_ranks, ranks, {}),
     ],
 )
@@ -272,26 +286,93 @@ def test_older_vocabularies(
         used(Tokenizer.load(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["GPT2Tokenizer", "RobertaTokenizer", "Qwen2Tokenizer", "CLIPTokenizer"])
+@FUZZED
+@given(data=st.data())
+def test_vocabulary_and_merges(
+    tokenizers_small: dict[str, dict[str, Any]], tmp_path: Path, data: st.DataObject, name: str
+) -> None:
+    model = tokenizers_small["bpe"]["tokenizer.json"]["model"]
+    vocabulary = dict(model["vocab"])
+    for token in ("<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|startoftext|>"):
+        vocabulary.setdefault(token, len(vocabulary))
+    merges = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in model["merges"]), ""]).encode()
+    config, raw = {"tokenizer_class": name}, json.dumps(vocabulary).encode()
+    match data.draw(st.sampled_from(["vocabulary", "bytes", "merges", "config"])):
+        case "vocabulary":
+            raw = json.dumps(tree_changed(data, vocabulary)).encode()
+        case "bytes":
+            raw = bytes_changed(data, raw)
+        case "merges":
+            merges = bytes_changed(data, merges)
+        case "config":
+            more = {"added_tokens_decoder": {"300": {"content": "<x>", "special": True}}, "bos_token": "<s>"}
+            config = tree_changed(data, config | more)
+    for file, content in (("vocab.json", raw), ("merges.txt", merges)):
+        (tmp_path / file).write_bytes(content)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with bounded():
+        used(Tokenizer.load(tmp_path))
+
+
+GGUF_VALUES = st.sampled_from(
+    [
+        *(True, -1, 0, 3, 1 << 62, 0.5, float("nan"), "", "x", "gpt-2", "llama", [], ["x"], ["x", "x"], ["a b", "b c"]),
+        *(np.zeros(0), np.full(7, -1, np.int64), np.full(7, np.nan, np.float32), np.ones(3, bool)),
+    ]
+)
+
+
+def gguf_values(trees: dict[str, dict[str, Any]], kind: str) -> dict[str, Any]:
+    """What a GGUF file says of a small vocabulary of one of the kinds that there are."""
+    if kind == "gpt2":
+        model = trees["bpe"]["tokenizer.json"]["model"]
+        tokens, more = sorted(model["vocab"], key=model["vocab"].get), {"pre": "qwen2"}
+        more |= {"merges": [" ".join(pair) for pair in model["merges"]]}
+        types = [1] * len(tokens)
+    elif kind == "llama":
+        tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a", "e", "ae", "▁ae"]
+        types = [2, 3, 3, *[6] * 256, *[1] * 6]
+        more = {"scores": np.linspace(0, -9, len(tokens), dtype=np.float32), "unknown_token_id": 0, "bos_token_id": 1}
+    else:
+        tokens, types = ["[UNK]", "[CLS]", "[SEP]", "▁the", "e", "▁x", "x"], [2, 3, 3, 1, 1, 1, 1]
+        more = {"unknown_token_id": 0, "cls_token_id": 1, "seperator_token_id": 2}
+    more |= {"add_bos_token": True, "add_space_prefix": True, "eos_token_id": 2, "eot_token_id": 2}
+    values = {"model": kind, "tokens": tokens, "token_type": np.array(types, np.int32), **more}
+    return {gguf.KEY + key: value for key, value in values.items()}
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
+@FUZZED
+@given(data=st.data())
+def test_gguf_vocabularies(
+    tokenizers_small: dict[str, dict[str, Any]], tmp_path: Path, data: st.DataObject, kind: str
+) -> None:
+    values, path = gguf_values(tokenizers_small, kind), tmp_path / "vocabulary.gguf"
+    used(gguf.read(values, "here"))
+    if data.draw(st.booleans()):
+        key = data.draw(st.sampled_from(sorted(values)))
+        inside = isinstance(values[key], list) and data.draw(st.booleans())
+        other = tree_changed(data, values[key]) if inside else data.draw(GGUF_VALUES)
+        values[key] = [str(one) for one in other] if isinstance(other, list) else other
+        with bounded():
+            used(gguf.read(values, "here"))
+        return
+    container.write(path, values, [])
+    path.write_bytes(bytes_changed(data, path.read_bytes()))
+    with bounded():
+        used(gguf.read(container.read(path).values, "here"))
+
+
 BODIES = st.lists(
     st.sampled_from(
         [
             *("{% for m in messages %}", "{% endfor %}", "{{ m.content }}", "{{ m['role'] }}", "{% if loop.first %}"),
             *("{% endif %}", "{% set x = x * 2 %}", "{{ x }}", "{% macro f() %}", "{% endmacro %}", "{{ f() }}"),
             *("{{ ''.__class__.__mro__ }}", "{% import 'os' as o %}", "{% include 'x' %}", "{{ range(10**9) | list }}"),
-            *(
-                "{{ 'x' * 10**9 }}",
-                "{% for i in range(10**6) %}",
-                "{{ messages | tojson }}",
-                "{% set x = [1] %}",
-                "<|im_end|>",
-            ),
-            *(
-                "{{ cycler.__init__.__globals__ }}",
-                "{{ [1,2].append(3) }}",
-                "{{ namespace(x=1).x }}",
-                "{{ 1/0 }}",
-                "{%",
-            ),
+            *("{{ 'x' * 10**9 }}", "{% for i in range(10**6) %}", "{{ messages | tojson }}", "{% set x = [1] %}"),
+            *("{{ cycler.__init__.__globals__ }}", "{{ [1,2].append(3) }}", "{{ namespace(x=1).x }}", "{{ 1/0 }}"),
+            *("<|im_end|>", "{%"),
             *("{{ '%s' % x }}", "{{ 'a'.format() }}", "{% call f() %}{% endcall %}", "{{ self }}", "{% raw %}", "}}"),
         ]
     ),
