@@ -5,7 +5,6 @@ This module imports Numba, which takes a second: it is imported when a plan is w
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from nextword.models.transformer import Transformer
 from nextword.nn.attention import fast_bfloat16
 from nextword.nn.cache import KVCache
 from nextword.nn.kernels import decoder_step as kernel
-from nextword.nn.kernels import disk
+from nextword.nn.kernels import disk, threads
 from nextword.nn.kernels.bits import KINDS, NAMES, address
 from nextword.nn.norm import AboutOneRMSNorm, LayerNorm
 from nextword.nn.paged import PagedCache
@@ -192,7 +191,7 @@ class CompiledSteps:
             for line, layer in zip(self.tables[2], state.layers, strict=True):
                 line[:] = address(layer.k_BKSE), address(layer.v_BKSE)
         self.filled = state  # kept alive as long as its addresses are
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+        threads.follow_torch()
         logits_VW = kernel.decode(
             self.tables,
             self.edges,

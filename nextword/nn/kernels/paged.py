@@ -3,19 +3,18 @@
 Plain PyTorch form: `nextword.nn.paged`, which lays the blocks side by side.
 """
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from nextword.nn.kernels import attention, disk
+from nextword.nn.kernels import attention, disk, threads
 from nextword.nn.kernels.bits import address
 
 
 def attend(q_NHE: Tensor, k_PKSE: Tensor, v_PKSE: Tensor, tables_NM: Tensor, lengths_N: Tensor, scale: float) -> Tensor:
     """(N, H, E), fp32 on the CPU: query n sees the whole of its text, in the blocks of its line of the tables."""
     disk.remember(attention.attend)
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    threads.follow_torch()
     found_NHE = attention.attend(
         q_NHE.contiguous().numpy(),
         address(k_PKSE),

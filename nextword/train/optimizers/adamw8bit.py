@@ -7,13 +7,12 @@ rare words are unlike those of frequent ones), and so do small tensors, of fewer
 
 from collections.abc import Mapping
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from nextword.nn.kernels import adamw8bit as kernel
-from nextword.nn.kernels import disk
+from nextword.nn.kernels import disk, threads
 from nextword.train.optimizers.adamw import FUSED, AdamW, fused, plain
 from nextword.train.quantised import Quantised
 from nextword.train.roles import Role
@@ -76,7 +75,7 @@ def compiled(
     tensor: Tensor, mean: Quantised, square: Quantised, time: Tensor, rate: float, decay: float, settings: TrainSettings
 ) -> None:
     """The same, block by block."""
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    threads.follow_torch()
     (b1, b2), t, both = settings.betas, time.item(), (mean, square)
     numbers = (b1, b2, rate / (1 - b1**t), (1 - b2**t) ** -0.5, settings.eps, 1 - rate * decay)
     kernel.update(
