@@ -37,5 +37,7 @@ def drawn(config: dict[str, Any], seed: int) -> Storable:
         model = family.build(config)
     blank = {name: torch.zeros(x.shape, dtype=x.dtype, device="cpu") for name, x in model.state_dict().items()}
     model.load_state_dict(blank, strict=True, assign=True)
-    model.initialise(config.get("initializer_range", 0.0), torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    model.initialise(config.get("initializer_range", 0.0), generator)
+    family.draw(model, generator)
     return model

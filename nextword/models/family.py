@@ -80,8 +80,8 @@ class Family:
     ignored: names of tensors in files that carry nothing (tables that old versions stored). copies: names of tensors
     that some files hold although they are tied to another, which they must equal. older: the names in a file -> those
     among them that are written otherwise today, with today's name. settled: config and tensors of what is read, where
-    that is a part of a larger model or only the names in the file say what it is. note: what whoever saves one should
-    know.
+    that is a part of a larger model or only the names in the file say what it is. draw: draws fresh weights after
+    `initialise`, which serves most families alone. note: what whoever saves one should know.
     """
 
     honoured: frozenset[str]
@@ -92,6 +92,7 @@ class Family:
     copies: Callable[[dict[str, Any]], Mapping[str, str]] = lambda config: {}
     older: Callable[[Iterable[str], dict[str, Any]], Mapping[str, str]] = lambda names, config: {}
     settled: Callable[[dict[str, Any], Stored], tuple[dict[str, Any], Stored]] = lambda config, stored: (config, stored)
+    draw: Callable[[Storable, torch.Generator], None] = lambda model, generator: None
     note: str = ""
 
 

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import torch
+from torch import nn
+
 from nextword.core.errors import CheckpointError, SettingsError, nearest
 from nextword.models.encoder_decoder import EncoderDecoder, EncoderDecoderSettings
-from nextword.models.family import Family, Special, check_keys, check_value, required, typed
+from nextword.models.family import Family, Special, Storable, check_keys, check_value, required, typed
 from nextword.models.settings import ModelSettings
 from nextword.models.stack import StackSettings
 from nextword.models.transformer import Transformer, TransformerSettings
@@ -22,7 +25,7 @@ from nextword.nn.block import BlockSettings
 from nextword.nn.embedding import EmbeddingSettings
 from nextword.nn.feedforward import ACTIVATIONS, FeedForwardSettings
 from nextword.nn.head import HeadSettings
-from nextword.nn.init import STANDARD_DEVIATION
+from nextword.nn.init import normal
 from nextword.nn.mask import Reach
 from nextword.nn.norm import NormSettings
 from nextword.nn.position.relative import RelativeSettings
@@ -177,7 +180,7 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
         "dtype": "float32",
         "eos_token_id": special.eos_id,
         "feed_forward_proj": "gated-gelu",
-        "initializer_range": STANDARD_DEVIATION,
+        "initializer_factor": 1.0,
         "is_encoder_decoder": True,
         "layer_norm_epsilon": 1e-6 if settings.norm_eps is None else settings.norm_eps,
         "model_type": "t5",
@@ -193,6 +196,26 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
     }
 
 
+def draw(model: Storable, generator: torch.Generator) -> None:
+    """Weights as T5 draws them: what passes through a matrix keeps its size, so that N(0, 1/inputs).
+
+    Embeddings ~ N(0, 1), since the head divides by √D or has numbers of its own; queries smaller by the root of a
+    head's width, since scores are not divided by it. (Mesh TensorFlow's and transformers' numbers.) With the 0.02 of
+    other families the scores of a tied head begin fifty times too small, and what layers add is lost beside the
+    embedding once that has grown: the decoder then finds no sentinel in its source for thousands of steps.
+    """
+    assert isinstance(model, EncoderDecoder)
+    normal(model.embedding.weight, 1.0, generator)
+    if model.head.weight is not None:
+        normal(model.head.weight, 1.0, generator)
+    for stack in (model.encoder, model.decoder):
+        normal(stack.bias.weight, model.settings.width**-0.5, generator)
+        for name, module in stack.named_modules():
+            if isinstance(module, nn.Linear):
+                inputs = module.in_features * (stack.settings.blocks[0].attention.head_width if "query" in name else 1)
+                normal(module.weight, inputs**-0.5, generator)
+
+
 FAMILY = Family(
     honoured=frozenset(_HONOURED.split()),
     config=fresh,
@@ -200,4 +223,5 @@ FAMILY = Family(
     rules=rules,
     ignored=ignored,
     copies=copies,
+    draw=draw,
 )
