@@ -3,8 +3,8 @@
 The folder holds random weights in the shape of TinyLlama; the prompt has 8 tokens. "With imports" is what whoever types
 a command waits for; without them the clock starts when the libraries stand. transformers loads as it does by default
 (the stored type); where it computes in bf16 and we in fp32 (a CPU without bf16 instructions), its fp32 is measured too.
-Files are in the system's cache, or nowhere near it ("from the disk", where the system lets us empty the cache). Memory
-is the peak above what stood after the imports, over the bytes of the weights as they are computed with.
+We load as `nextword.load` does, and step as a text of TOKENS tokens would be: plainly, or compiled where that pays. Files are in the system's cache, or nowhere near it ("from the disk", where the system lets us empty the cache). Memory
+is the peak above what stood after the imports, over the bytes of the weights as they are held.
 """
 
 import json
@@ -22,16 +22,17 @@ from benchmarks.ratio import Ratio
 from nextword.assembly.folder import fast_type
 
 ROUNDS = 3
+TOKENS = 32
 CACHE = Path("/proc/sys/vm/drop_caches")
 LAYERS, WIDTH, FFN, HEADS, KV_HEADS, VOCABULARY = 22, 2048, 5632, 32, 4, 32_000
 WANTED, MEMORY = 3.0, 1.1
 
-OURS = """
-from nextword.engine.step import PlainSteps
-from nextword.assembly.folder import fast_type, load_model
+OURS = f"""
+from nextword.assembly.folder import load_model
+from nextword.engine.step import stepper
 def first(folder, dtype):
-    model = load_model(folder, lambda stored: fast_type(stored, "cpu"))
-    logits, _ = PlainSteps(model).prefill([list(range(5, 13))], 16)
+    model = load_model(Path(folder))
+    logits, _ = stepper(model, {TOKENS}).prefill([list(range(5, 13))], 8 + {TOKENS})
     return logits[0].argmax(), model
 """
 PEER = """

@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from nextword.assembly import gguf
 from nextword.assembly.sentence import Sentence, read_sentence
 from nextword.core.errors import CheckpointError, missing_extra
 from nextword.core.files import read_json
 from nextword.models.checkpoint import CONFIG
+from nextword.models.compilable import compilable
 from nextword.models.family import Storable
 from nextword.models.gguf.container import is_gguf
+from nextword.models.transformer import Transformer
+from nextword.nn import half
 from nextword.nn.attention import fast_bfloat16
 from nextword.quant import files
+from nextword.quant import model as quantised
 from nextword.tokenizers.base import Tokenizer
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -45,15 +50,15 @@ class Assembled(NamedTuple):
 def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Assembled:
     """The model and tokenizer of a folder, a GGUF file or a hub id.
 
-    dtype: what to compute in; None takes the stored type where the device is fast in it, and fp32 elsewhere. Raises
-    CheckpointError when something is missing, broken, or the two do not belong together.
+    dtype: what to compute in; None takes the stored type where the device is fast in it, and fp32 elsewhere: matrices
+    then stay as they are stored where that costs no time (`keeps`). Raises CheckpointError when something is missing,
+    broken, or the two do not belong together.
     """
     folder = locate(path_or_hub_id)
-    wanted = dtype or partial(fast_type, device=device)
     if is_gguf(folder):
-        model, tokenizer, _ = gguf.load(folder, wanted, device)
+        model, tokenizer, _ = gguf.load(folder, dtype or partial(fast_type, device=device), device)
     else:
-        model, tokenizer = files.load(folder, wanted, device), Tokenizer.load(vocabulary(folder))
+        model, tokenizer = load_model(folder, dtype, device), Tokenizer.load(vocabulary(folder))
     check_vocabulary(model, tokenizer, folder)
     if model.kind == "encoder-decoder":
         model.config |= beginning(folder)
@@ -84,6 +89,33 @@ def fast_type(stored: torch.dtype, device: str) -> torch.dtype:
     """What to compute in with weights that are stored in a type: in that, unless the device is slow in it."""
     slow = stored == torch.float16 or (stored == torch.bfloat16 and not fast_bfloat16())
     return torch.float32 if device == "cpu" and slow else stored
+
+
+def load_model(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Storable:
+    """The model alone of a folder; see `load`."""
+    model = files.load(folder, dtype, device)
+    if dtype is not None or not isinstance(model, nn.Module):
+        return model
+    stored = next((x.dtype for x in model.parameters() if x.is_floating_point()), torch.float32)
+    computed = fast_type(stored, device)
+    if computed != stored and keeps(model, stored):
+        half.keep(model, computed)
+    elif computed != stored:
+        model.to(computed)
+    return model
+
+
+def keeps(model: nn.Module, stored: torch.dtype) -> bool:
+    """Whether matrices stay in the 16 bits in which they are stored, and are widened some rows at a time.
+
+    A plain step of one token is then half as slow again, so it is for models that have no such steps: those that read
+    texts whole, and in bf16 those that the compiled step computes. A quantised model has little to widen.
+    """
+    if not isinstance(model, Transformer) or quantised.of(model) is not None:
+        return False
+    if model.kind == "encoder" or not model.settings.output:
+        return True
+    return stored == torch.bfloat16 and type(model) is Transformer and compilable(model.settings)
 
 
 def check_vocabulary(model: Storable, tokenizer: Tokenizer, folder: Path) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nextword.engine.plans.decoder import ACTIVATIONS, edge_type, matrices, matrix_type, output_of
+from nextword.engine.plans.decoder import computed_type, edge_type, matrices, matrix_type, output_of
 from nextword.engine.step import PlainSteps
+from nextword.models.compilable import ACTIVATIONS
 from nextword.models.transformer import Transformer
 from nextword.nn.attention import fast_bfloat16
 from nextword.nn.cache import KVCache
@@ -37,9 +38,9 @@ class CompiledSteps:
     Long prompts and large batches go to the plain steps where those are matrix products that PyTorch is fast in; not so
     with weights of few bits, since the kernel rounds inputs and the plain steps do not: what a text gets would depend
     on how many tokens are read with it.
-    Weights in fp32 whose numbers all are bf16 numbers (a bf16 checkpoint that was widened to be computed with) are
-    read as bf16, from a copy, which changes no number and halves the time. It holds the addresses of the model's
-    tensors: it must not outlive a change of their type, place or size.
+    Weights in bf16 are read where they lie, also those that the plain steps widen (`nn/half`). Weights in fp32 whose
+    numbers all are bf16 numbers are read as bf16, from a copy, which changes no number and halves the time. It holds
+    the addresses of the model's tensors: it must not outlive a change of their type, place or size.
     """
 
     def __init__(self, model: Transformer) -> None:
@@ -56,7 +57,7 @@ class CompiledSteps:
         head_norm = attention.qk_norm or block.norm
         scale = 1.0 if settings.embedding is None else settings.embedding.scale
         if settings.embedding is not None and settings.embedding.scale_rounded:
-            scale = float(torch.tensor(scale).to(model.embedding.like.dtype))
+            scale = float(torch.tensor(scale).to(computed_type(model)))
         self.numbers = tuple(np.float32(x) for x in (block.norm.epsilon, head_norm.epsilon, scale))
         activation = kernel.ACTIVATIONS.index(ACTIVATIONS[ffn.activation])
         self.flags = ("layer" in block.norm.kind, "layer" in head_norm.kind, ffn.gated, activation)
@@ -66,11 +67,8 @@ class CompiledSteps:
         self.filled: KVCache | PagedCache | None = None  # whose addresses stand in the table
         self.variant = "-".join(NAMES[kind] for kind in self.types)
         self.marked = not disk.remember(kernel.decode) or disk.compiled(kernel.decode, self.variant)
-        self.fast_products = self.types[0] not in CODES and (self.single() or fast_bfloat16())
-
-    def single(self) -> bool:
-        """Whether the model's own step computes in fp32."""
-        return matrix_type(self.model) == torch.float32
+        single = computed_type(model) == torch.float32  # is what the model's own step computes in
+        self.fast_products = self.types[0] not in CODES and (single or fast_bfloat16())
 
     def fill_tables(self) -> None:
         """Writes the addresses of all weights into the kernel's tables."""

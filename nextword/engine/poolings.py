@@ -83,7 +83,7 @@ def own_head(model: LanguageModel) -> Pooling | None:
     name = next((name for name in (heads.VECTOR, heads.POOLED) if name in model.heads), None)
     if name is None:
         return None
-    kind = model.embedding.weight.dtype  # in which the states came, before they became fp32
+    kind = model.embedding.like.dtype  # in which the states came, before they became fp32
     return lambda hidden_BTD, batch: model.heads[name](hidden_BTD.to(kind), batch)
 
 

@@ -24,6 +24,7 @@ from nextword.models.family import LAYERS, Family, Storable, find, understood
 from nextword.models.finite import count_broken
 from nextword.models.mapped import map_tensors
 from nextword.models.weights import to_ours, to_theirs
+from nextword.nn.half import as_stored
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 50 * 10**9  # transformers' default size of a file before it starts another
@@ -133,7 +134,8 @@ def copy_others(folder: Path, fresh: Path) -> None:
 def write_model(model: Storable, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
     """Writes config.json and the weights into an existing folder, for a caller who makes the folder atomic."""
     family = find(model.config.get("model_type"), "the model")
-    ours = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    state = as_stored(model) if isinstance(model, torch.nn.Module) else model.state_dict()
+    ours = {name: tensor.detach() for name, tensor in state.items()}
     theirs = {name: x.to("cpu").contiguous() for name, x in to_theirs(family.rules(model.config), ours).items()}
     config = dict(model.config)
     floats = [x for x in theirs.values() if x.is_floating_point()]

@@ -10,7 +10,6 @@ narrower (OPT); or h / √D in a tied T5, whose embedding is not small. cap(z) =
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextword.core.errors import SettingsError
@@ -18,6 +17,7 @@ from nextword.nn.dropout import unchanged
 from nextword.nn.feedforward import ACTIVATIONS
 from nextword.nn.init import normal, zeros
 from nextword.nn.norm import NormSettings, make_norm
+from nextword.nn.tiles import linear
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Head(nn.Module):
 
     def forward(self, hidden_ND: Tensor, weight_VD: Tensor) -> Tensor:
         """Scores of every token, fp32, (N, V); `weight_VD` is the head's own or the embedding's matrix."""
-        return self.bound(F.linear(self.prepare(hidden_ND), weight_VD, self.bias).float())
+        return self.bound(linear(self.prepare(hidden_ND), weight_VD, self.bias).float())
 
     def initialise(self, std: float, generator: torch.Generator) -> None:
         """Normal weights, zero biases."""

@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from nextword.nn.tiles import linear, times
 
 LIMIT_BYTES = 64_000_000  # no buffer of scores is larger (but for a vocabulary of which a single row is)
 IGNORED = -100  # the label of a position that is not to be predicted (the convention of PyTorch and Hugging Face)
@@ -47,8 +48,8 @@ def linear_cross_entropy(
     """The negative log-likelihood of each label in nats, (N,), fp32: cross-entropy of `hidden W^T + b`, not averaged.
 
     labels_N: int64 in [0, V), or -100 where nothing is to be predicted: 0 there, and no gradient. cap: scores are kept
-    within ±cap, cap · tanh(z / cap) (Gemma 2, 2024). The matrix products run in the dtype of hidden_ND and weight_VD
-    (which must agree), the softmax and the sums over chunks in fp32.
+    within ±cap, cap · tanh(z / cap) (Gemma 2, 2024). The matrix products run in the dtype of hidden_ND, the softmax and
+    the sums over chunks in fp32.
 
     >>> scores = torch.tensor([[.1, .6, .1, .15, .05]]).log()  # p = .6 for the second class costs 0.51 nats
     >>> round(linear_cross_entropy(scores, torch.eye(5), torch.tensor([1])).item(), 2)
@@ -99,7 +100,7 @@ class _Head:
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """Rows and their scores before the cap, one after the other."""
         for chunk in self.parts(slice(0, len(self.labels_N)), self.hidden_ND.dtype):
-            yield chunk, F.linear(self.hidden_ND[chunk], self.weight_VD, self.bias_V)
+            yield chunk, linear(self.hidden_ND[chunk], self.weight_VD, self.bias_V)
 
     def pieces(self, chunk: slice, r_NV: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Rows of a chunk, their scores before the cap (a view), and these in fp32 behind it."""
@@ -137,7 +138,7 @@ class _Head:
                 if dr_MV.dtype != dz_MV.dtype:
                     dr_MV.copy_(dz_MV)
             if hidden_grad_ND is not None:
-                torch.mm(dr_NV, self.weight_VD, out=hidden_grad_ND[chunk])
+                hidden_grad_ND[chunk] = times(dr_NV, self.weight_VD)
             if weight_grad_VD is not None and dr_NV.dtype == self.wide:
                 weight_grad_VD.addmm_(dr_NV.T, self.hidden_ND[chunk])
             elif weight_grad_VD is not None:

@@ -7,14 +7,13 @@ than the product; the compiled kernels (`nextword/nn/kernels`) then read the sto
 gradient; adapters beside it have (Dettmers et al., "QLoRA", 2023).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from nextword.nn.tiles import Tiles, back, product, spans
 from nextword.quant import format as formats
-
-TILE_NUMBERS = 1 << 20  # weights that are made at once: 4 MB of fp32, which stay in the cache until they are used
 
 
 class Stored(nn.Module):
@@ -55,12 +54,10 @@ class QuantisedLinear(Stored):
         codes, scales = self.codes[first:last], self.scales[first:last]
         return formats.decode(codes, scales, self.form, self.group, self.in_features, dtype)
 
-    def tiles(self, dtype: torch.dtype) -> Iterator[tuple[int, int, Tensor]]:
-        """(first, last, rows) of the whole matrix, some rows at a time."""
-        step = max(1, TILE_NUMBERS // self.in_features)
-        for first in range(0, self.out_features, step):
-            last = min(first + step, self.out_features)
-            yield first, last, self.rows(first, last, dtype)
+    def tiles(self, dtype: torch.dtype) -> Tiles:
+        """The whole matrix, some rows at a time."""
+        whole = spans(self.out_features, self.in_features)
+        return ((span, self.rows(span.start, span.stop, dtype)) for span in whole)
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The whole matrix."""
@@ -77,17 +74,11 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, layer):  # noqa: D102
         ctx.layer = layer
-        y = x.new_empty(*x.shape[:-1], layer.out_features)
-        for first, last, tile in layer.tiles(x.dtype):
-            y[..., first:last] = x @ tile.T
-        return y
+        return product(x, layer.tiles(x.dtype), layer.out_features)
 
     @staticmethod
     def backward(ctx, dy):  # noqa: D102
-        dx = dy.new_zeros(*dy.shape[:-1], ctx.layer.in_features)
-        for first, last, tile in ctx.layer.tiles(dy.dtype):
-            dx += dy[..., first:last] @ tile
-        return dx, None
+        return back(dy, ctx.layer.tiles(dy.dtype), ctx.layer.in_features), None
 
 
 def shrink(linear: nn.Linear, bits: int, group: int | None = None, scales_NG: Tensor | None = None) -> QuantisedLinear:

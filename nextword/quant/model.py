@@ -14,6 +14,7 @@ from torch import nn
 
 from nextword.core.errors import CheckpointError, SettingsError
 from nextword.models.family import QUANTISED, Storable
+from nextword.nn.half import widen
 from nextword.nn.moe import Router
 from nextword.quant import table
 from nextword.quant.linear import QuantisedLinear, shrink
@@ -92,7 +93,8 @@ def quantise(model: Storable, wanted: Quantisation) -> Iterator[str]:
 
 
 def quantise_edges(model: nn.Module, wanted: Quantisation) -> Iterator[str]:
-    """Embedding and output, where they are to be."""
+    """Embedding and output, where they are to be; what stays as it is gets one type."""
+    widen(model)
     if wanted.edges == table.BITS:
         for name, module in list(model.named_modules()):
             if type(module) in table.CODED and module.weight is not None:  # a tied head has no matrix of its own

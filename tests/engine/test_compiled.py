@@ -20,6 +20,7 @@ from nextword.decode.strategy_settings import StrategySettings as Strategy
 from nextword.engine.compiled import CHUNK_TOKENS, MOST_TOKENS, CompiledSteps
 from nextword.engine.engine import Engine
 from nextword.engine.generate import generate
+from nextword.engine.plans import decoder
 from nextword.engine.plans.decoder import fits, plan
 from nextword.engine.reading import PagedReader
 from nextword.engine.request import Request
@@ -28,6 +29,7 @@ from nextword.engine.step import PlainSteps
 from nextword.models.create import create, drawn
 from nextword.models.settings import ModelSettings
 from nextword.models.transformer import Transformer
+from nextword.nn import half
 from nextword.nn.kernels import disk
 from nextword.nn.kernels.decoder_step import decode
 from nextword.quant.linear import QuantisedLinear
@@ -204,6 +206,29 @@ def test_bf16_is_nearer_to_exact_sums_than_the_plain_step() -> None:
     exact_BV, _ = PlainSteps(random_llama("grouped", torch.bfloat16).float()).prefill([[5, 6, 7, 8]], 8)
     found_BV, _ = CompiledSteps(model).prefill([[5, 6, 7, 8]], 8)
     assert (found_BV - exact_BV).abs().max() <= 0.02 * exact_BV.abs().max()
+
+
+@pytest.mark.parametrize("shape", ["grouped", "plain"])
+def test_matrices_that_stay_bf16_are_read_where_they_lie(shape: str) -> None:
+    model = random_llama(shape, torch.bfloat16)
+    half.keep(model, torch.float32)
+    steps, plain = CompiledSteps(model), PlainSteps(model)
+    assert steps.types == (torch.bfloat16, torch.bfloat16) and steps.fast_products
+    for layer in (model.blocks[0].attention.query, model.blocks[-1].feedforward.down, model.embedding):
+        assert steps.places(layer, torch.bfloat16)[0] == layer.weight.data_ptr()
+    (found_BV, a), (wanted_BV, b) = (one.prefill([[5, 6, 7]], 9) for one in (steps, plain))
+    assert (found_BV - wanted_BV).abs().max() <= 1e-4 * wanted_BV.abs().max()
+    (found_BV, _), (wanted_BV, _) = steps.step([3], a), plain.step([3], b)
+    assert (found_BV - wanted_BV).abs().max() <= 1e-4 * wanted_BV.abs().max()
+
+
+def test_a_short_text_of_matrices_that_stay_bf16_is_read_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain steps in bf16 are not to be waited for where its products are emulated; these are in fp32."""
+    monkeypatch.setattr(decoder, "fast_bfloat16", lambda: False)
+    model = random_llama("plain", torch.bfloat16)
+    assert plan(model, 1, "auto") is not None
+    half.keep(model, torch.float32)
+    assert plan(model, 1, "auto") is None and plan(model, 10**9, "auto") is not None
 
 
 def test_fp32_weights_that_are_bf16_numbers_are_read_as_bf16() -> None:

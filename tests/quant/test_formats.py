@@ -75,7 +75,7 @@ def test_searched_scales_are_better_than_those_that_reach_the_largest() -> None:
 def test_the_layer_is_its_matrix(
     bits: int, group: int | None, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nextword.quant.linear.TILE_NUMBERS", 3 * 96)  # tiles of three rows, the last of one
+    monkeypatch.setattr("nextword.nn.tiles.TILE_NUMBERS", 3 * 96)  # tiles of three rows, the last of one
     torch.manual_seed(0)
     linear = nn.Linear(96, 10)
     layer = shrink(linear, bits, group)

@@ -10,20 +10,16 @@ The first call ever compiles for some seconds; the machine code stays on the dis
 processes load it in a fraction of a second. `auto` weighs this against what the tokens asked for will save.
 """
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
 from nextword.engine.step import Compiled, Stepper
 from nextword.models.base import LanguageModel
-from nextword.models.transformer import Transformer, TransformerSettings
-from nextword.nn.attention import AttentionSettings, fast_bfloat16
-from nextword.nn.block import Block, BlockSettings
-from nextword.nn.embedding import EmbeddingSettings
-from nextword.nn.feedforward import FeedForwardSettings, GatedFeedForward
-from nextword.nn.head import HeadSettings
-from nextword.nn.position.rope import STRETCHING
+from nextword.models.compilable import compilable
+from nextword.models.transformer import Transformer
+from nextword.nn.attention import fast_bfloat16
+from nextword.nn.block import Block
+from nextword.nn.feedforward import GatedFeedForward
 from nextword.quant.linear import QuantisedLinear
 from nextword.quant.table import Coded
 
@@ -33,20 +29,7 @@ LOAD_SECONDS = 1.5  # Numba itself and the machine code from the disk
 SAVED_PER_LAYER = 8e-5  # the calls of PyTorch's operations that a compiled step does not make
 SAVED_PER_WEIGHT = 4e-11  # the difference in reading weights
 SAVED_PER_QUANTISED = 5e-10  # a plain step makes each weight before it multiplies
-NORMS = {"rms", "rms about one", "layer", "plain layer", "bare layer"}
-# activations by their names in configs, as the kernel calls them
-ACTIVATIONS = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "relu2": "relu2",
-    "quick_gelu": "quick_gelu",
-}
+SAVED_PER_HALF = 1e-10  # it widens each weight before it multiplies
 
 
 def plan(model: LanguageModel, tokens: int, mode: Compiled) -> Stepper | None:
@@ -54,7 +37,7 @@ def plan(model: LanguageModel, tokens: int, mode: Compiled) -> Stepper | None:
     if type(model) is not Transformer or not fits(model):
         return None
     saved = saving(model, tokens)
-    slow = matrix_type(model) == torch.bfloat16 and not fast_bfloat16()  # the plain step would be unusable
+    slow = computed_type(model) == torch.bfloat16 and not fast_bfloat16()  # the plain step would be unusable
     if mode == "auto" and saved < LOAD_SECONDS and not slow:
         return None
     from nextword.engine import compiled  # noqa: PLC0415 - Numba costs a second that a short text need not pay
@@ -66,48 +49,13 @@ def plan(model: LanguageModel, tokens: int, mode: Compiled) -> Stepper | None:
 
 def fits(model: Transformer) -> bool:
     """Whether the kernel computes what this model computes."""
-    settings = model.settings
     tensors = [*model.parameters(), *model.buffers()]
     return (
-        settings.kind == "decoder"
+        compilable(model.settings)
         and all(tensor.device.type == "cpu" for tensor in tensors)
-        and plain(settings)
         and len({stored_type(layer) for block in model.blocks for layer in matrices(block) if layer}) == 1
         and matrix_type(model) in {torch.bfloat16, torch.float32, torch.int8, torch.uint8}
         and edge_type(model) in {torch.bfloat16, torch.float32, torch.int8}
-    )
-
-
-def plain(settings: TransformerSettings) -> bool:
-    """Whether a description has nothing that the kernel lacks; layers may differ in scale and in whether they turn."""
-    first = settings.blocks[0]
-    a, ffn = first.attention, first.feedforward
-    attention = AttentionSettings(
-        *(a.width, a.heads, a.kv_heads, a.head_width, a.bias, a.dropout),
-        qk_norm=a.qk_norm,
-        rotary_width=a.rotary_width,
-        output_bias=a.output_bias,
-    )
-    feedforward = FeedForwardSettings(ffn.width, ffn.ffn_width, ffn.activation, ffn.bias, ffn.gated, ffn.dropout)
-    wanted = BlockSettings(first.norm, attention, feedforward, dropout=first.dropout, zero=first.zero)
-    around = settings.embedding or EmbeddingSettings()
-    known = EmbeddingSettings(
-        around.positions, around.max_length, scale=around.scale, dropout=around.dropout,
-        scale_rounded=around.scale_rounded, skipped=around.skipped,
-    )  # fmt: skip
-    alike = (replace(b, attention=replace(b.attention, scale=None, rotary=True)) for b in settings.blocks)
-    return (
-        all(block == wanted for block in alike)
-        and first.norm.kind in NORMS
-        and (a.qk_norm is None or a.qk_norm.kind in NORMS)
-        and ffn.activation in ACTIVATIONS
-        and settings.norm == first.norm
-        and around == known
-        and around.positions in {None, "learned"}
-        and settings.head == HeadSettings(bias=settings.head.bias)
-        and settings.output
-        and settings.bias is settings.near_rope is settings.order is None
-        and (settings.rope is None or not isinstance(settings.rope.scaling, STRETCHING))
     )
 
 
@@ -132,6 +80,11 @@ def matrix_type(model: Transformer) -> torch.dtype:
     return stored_type(model.blocks[0].attention.query)
 
 
+def computed_type(model: Transformer) -> torch.dtype:
+    """What the model's own step computes in."""
+    return model.embedding.like.dtype
+
+
 def output_of(model: Transformer) -> nn.Module:
     """Whose matrix scores the tokens: the head, or the embedding where they are tied."""
     return model.embedding if model.settings.tied else model.head
@@ -145,7 +98,9 @@ def edge_type(model: Transformer) -> torch.dtype | None:
 
 def saving(model: Transformer, tokens: int) -> float:
     """About how many seconds compiled steps take less than plain ones for so many tokens."""
-    quantised = matrix_type(model) in {torch.int8, torch.uint8}
-    weights = model.costs().matrices
-    each = SAVED_PER_QUANTISED if quantised else SAVED_PER_WEIGHT
+    weights, each = model.costs().matrices, SAVED_PER_WEIGHT
+    if matrix_type(model) in {torch.int8, torch.uint8}:
+        each = SAVED_PER_QUANTISED
+    elif matrix_type(model) != computed_type(model):
+        each = SAVED_PER_HALF
     return tokens * (SAVED_PER_LAYER * len(model.blocks) + each * weights)
