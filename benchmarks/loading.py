@@ -3,8 +3,9 @@
 The folder holds random weights in the shape of TinyLlama; the prompt has 8 tokens. "With imports" is what whoever types
 a command waits for; without them the clock starts when the libraries stand. transformers loads as it does by default
 (the stored type); where it computes in bf16 and we in fp32 (a CPU without bf16 instructions), its fp32 is measured too.
-We load as `nextword.load` does, and step as a text of TOKENS tokens would be: plainly, or compiled where that pays. Files are in the system's cache, or nowhere near it ("from the disk", where the system lets us empty the cache). Memory
-is the peak above what stood after the imports, over the bytes of the weights as they are held.
+We load as `nextword.load` does, and step as for a text of TOKENS tokens: plainly, or compiled if that pays. Files are
+in the system's cache, or nowhere near it ("from the disk", where the system lets us empty the cache). Memory is the
+peak above what stood after the imports, over the bytes of the weights as they are held.
 """
 
 import json

@@ -108,7 +108,7 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, device: str = "cp
 def keeps(model: nn.Module, stored: torch.dtype) -> bool:
     """Whether matrices stay in the 16 bits in which they are stored, and are widened some rows at a time.
 
-    A plain step of one token is then half as slow again, so it is for models that have no such steps: those that read
+    A plain step of one token then takes twice as long, so it is for models that have no such steps: those that read
     texts whole, and in bf16 those that the compiled step computes. A quantised model has little to widen.
     """
     if not isinstance(model, Transformer) or quantised.of(model) is not None:

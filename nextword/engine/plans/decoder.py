@@ -29,7 +29,7 @@ LOAD_SECONDS = 1.5  # Numba itself and the machine code from the disk
 SAVED_PER_LAYER = 8e-5  # the calls of PyTorch's operations that a compiled step does not make
 SAVED_PER_WEIGHT = 4e-11  # the difference in reading weights
 SAVED_PER_QUANTISED = 5e-10  # a plain step makes each weight before it multiplies
-SAVED_PER_HALF = 1e-10  # it widens each weight before it multiplies
+SAVED_PER_HALF = 2e-10  # it widens each weight before it multiplies
 
 
 def plan(model: LanguageModel, tokens: int, mode: Compiled) -> Stepper | None:
