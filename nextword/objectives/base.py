@@ -137,7 +137,10 @@ SCORED_AT_ONCE = 1024  # positions whose scores over the vocabulary are held tog
 
 
 @torch.no_grad()
-def best(model: LanguageModel, hidden_ND: Tensor) -> Tensor:
-    """The likeliest token at each position, (N,)."""
+def best(model: LanguageModel, hidden_ND: Tensor, special_V: Tensor) -> Tensor:
+    """The likeliest token at each position among those that are not special, (N,)."""
     parts = hidden_ND.split(SCORED_AT_ONCE)
-    return torch.cat([model.logits(part_ND).argmax(-1) for part_ND in parts])
+    scores = (model.logits(part_ND) for part_ND in parts)
+    return torch.cat(
+        [scores_NV[:, : len(special_V)].masked_fill(special_V, -torch.inf).argmax(-1) for scores_NV in scores]
+    )

@@ -30,7 +30,8 @@ HONOURS = frozenset({"packing", "mask_rate", "whole_words"})
 class Accuracy(LabelLoss):
     """Cross-entropy of labels, with the share of them that the likeliest token is right for.
 
-    special: by id, which labels do not count for it (a sentinel is no feat).
+    special: by id, which labels do not count for it (a sentinel is no feat). They are no guesses either, since the most
+    frequent token, which the share is compared with, is not one of them.
     """
 
     def __init__(self, name: str, kinds: frozenset[str], form: Form, special: Tensor) -> None:
@@ -52,7 +53,7 @@ def guesses(model: LanguageModel, hidden_BTD: Tensor, labels_BT: Tensor, special
     special_V = special_V.to(labels_BT.device)
     kept_BT = (labels_BT != IGNORED) & ~special_V[labels_BT.clamp(min=0)]
     labels_M = labels_BT[kept_BT]
-    right = (best(model, hidden_BTD[kept_BT]) == labels_M).sum()
+    right = (best(model, hidden_BTD[kept_BT], special_V) == labels_M).sum()
     return {
         "labels": torch.tensor(len(labels_M)),
         "right": right.cpu(),

@@ -3,8 +3,8 @@
 Loss = - mean over the target of log p(target_t | source with sentinels, target before t); `data/forms/spans.py` says
 how source and target are made. Everything is then one task, text to text. (Raffel et al., 2020.)
 
-Metric: how many tokens of the target are the likeliest given those before, sentinels and ends left out, beside the
-share of the most frequent one.
+Metric: how many tokens of the target are the likeliest given those before, sentinels and ends left out on both sides,
+beside the share of the most frequent one.
 """
 
 import torch

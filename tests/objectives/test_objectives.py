@@ -206,7 +206,7 @@ class Certain:
         return type("Output", (), {"hidden_BTD": torch.zeros(*batch.ids_BT.shape, 1)})
 
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
-        return torch.eye(5)[3].expand(len(hidden_ND), 5)
+        return torch.tensor([2.0, 0, 0, 1, 0]).expand(len(hidden_ND), 5)  # 0 is special and no guess
 
     def score(self, batch: Batch, labels_BT: torch.Tensor) -> torch.Tensor:
         return torch.where(labels_BT == -100, 0.0, -1.5)
