@@ -40,7 +40,10 @@ VARIANTS = (
     ),
     Variant("tied output", ("--model.tied=true",)),
     Variant("n-grams up to 3", ("--model.order=3",)),
-    Variant("AdamW in place of Muon", ("--train.optimizer=adamw", "--train.muon_scale=", "--train.muon_rate=")),
+    Variant(
+        "AdamW in place of Muon",
+        ("--train.optimizer=adamw", "--train.muon_scale=", "--train.muon_rate=", "--train.muon_momentum="),
+    ),
     Variant("NorMuon", ("--train.muon_normalised=true",)),
     Variant("Muon every second step", ("--train.muon_every=2",)),
     Variant("dense updates of tables", ("--train.sparse_tables=", "--train.table_rate=")),

@@ -44,6 +44,7 @@ class Script:
         for place in wrong:
             self.text[place] = (self.text[place] + 1) % VOCABULARY
 
+    @torch.inference_mode()
     def scripted(self, logits_NV: Tensor, places: Sequence[int]) -> Tensor:
         """The scores with the text's own token the likeliest behind each place."""
         following = [self.text[place] if place < len(self.text) else 0 for place in places]

@@ -199,17 +199,18 @@ def fresh(settings: ModelSettings, vocab_size: int, special: Special) -> dict[st
 def draw(model: Storable, generator: torch.Generator) -> None:
     """Weights as T5 draws them: what passes through a matrix keeps its size, so that N(0, 1/inputs).
 
-    Embeddings ~ N(0, 1), since the head divides by √D or has numbers of its own; queries smaller by the root of a
-    head's width, since scores are not divided by it. (Mesh TensorFlow's and transformers' numbers.) With the 0.02 of
-    other families the scores of a tied head begin fifty times too small, and what layers add is lost beside the
-    embedding once that has grown: the decoder then finds no sentinel in its source for thousands of steps.
+    Queries are smaller by the root of a head's width, since scores are not divided by it; embeddings ~ N(0, 1), since
+    the head divides by √D or has a matrix of its own (T5X's numbers). With the 0.02 of other families the scores of a
+    tied head begin fifty times too small. Where neither is so (a tied mT5) the embedding is drawn as a head is.
     """
     assert isinstance(model, EncoderDecoder)
-    normal(model.embedding.weight, 1.0, generator)
-    if model.head.weight is not None:
-        normal(model.head.weight, 1.0, generator)
+    own, narrow = model.head.weight, model.settings.width**-0.5
+    divided = own is not None or model.settings.head.scale != 1.0
+    normal(model.embedding.weight, 1.0 if divided else narrow, generator)
+    if own is not None:
+        normal(own, narrow, generator)
     for stack in (model.encoder, model.decoder):
-        normal(stack.bias.weight, model.settings.width**-0.5, generator)
+        normal(stack.bias.weight, narrow, generator)
         for name, module in stack.named_modules():
             if isinstance(module, nn.Linear):
                 inputs = module.in_features * (stack.settings.blocks[0].attention.head_width if "query" in name else 1)
