@@ -34,7 +34,8 @@ from nextword.decode.trace import Guessed
 GUESSES = 16  # at once, if nothing is said
 # What another token costs in a call that reads several, as a share of a step. A CPU is busy with one token already
 # (measured in bf16 without bf16 instructions: 0.43 to 0.67 of a step at 125M, 0.25 at 15M); a GPU waits for its memory.
-READING = {"cpu": 0.45, "cuda": 0.03}
+# From half of PRIOR on, a draft's own cost added, nothing would ever be guessed.
+READING = {"cpu": 0.4, "cuda": 0.03}
 MEMORY = 0.98  # what an observation weighs beside the next one
 PRIOR = (0.5, 1.0)  # right guesses and guesses that are taken as seen at first
 
