@@ -55,15 +55,14 @@ def seen(out: Path, rank: int) -> dict[str, str]:
     return json.loads((out / f"seen-{rank}.json").read_text())
 
 
-def assert_close(one: Path, other: Path, exactly: bool = False) -> None:
-    """The same run up to the order of sums (or to the bit)."""
+def assert_close(one: Path, other: Path, room: float = 2e-6) -> None:
+    """The same run up to the order of sums, or to the bit without room."""
     lines, others = log.read(one / "log.jsonl"), log.read(other / "log.jsonl")
-    room = 0 if exactly else 2e-6
     assert len(lines) == len(others)
     for line, found in zip(lines, others, strict=True):
         assert (line["step"], line["tokens"]) == (found["step"], found["tokens"])
         for key in {"loss", "grad_norm", "validation_loss"} & line.keys():
-            assert found[key] == pytest.approx(line[key], abs=room, rel=0), (line, found)
+            assert found[key] == pytest.approx(line[key], abs=room, rel=room), (line, found)
     weights, found = (load_file(out / "model" / "model.safetensors") for out in (one, other))
     for name, tensor in weights.items():
         assert (found[name].float() - tensor.float()).abs().max() <= 20 * room, name
@@ -81,7 +80,7 @@ def test_an_encoder_decoder_too(out: Path, setting: ModuleType, kind: str) -> No
     assert seen(out, 0)[f"{kind}-t5"] == seen(out, 1)[f"{kind}-t5"] == ""
     if not (out / "t5").exists():
         setting.pretrain(out / "t5", family="t5")
-    assert_close(out / "t5", out / f"{kind}-t5")
+    assert_close(out / "t5", out / f"{kind}-t5", room=1e-5)  # its weights begin fifty times as large as a Llama's
 
 
 @pytest.mark.parametrize("name", ["one-ddp", "one-fsdp", "ddp-fsdp"])
@@ -105,13 +104,13 @@ def test_one_process_goes_on_where_two_stopped(out: Path, setting: ModuleType, t
 def test_interrupted_equals_uninterrupted(out: Path, kind: str) -> None:
     """In bf16 with masters, dropout and a running mean."""
     assert seen(out, 0)[f"{kind}-full"] == seen(out, 0)[f"{kind}-parts"] == ""
-    assert_close(out / f"{kind}-full", out / f"{kind}-parts", exactly=True)
+    assert_close(out / f"{kind}-full", out / f"{kind}-parts", room=0)
 
 
 @pytest.mark.parametrize("name", ["ddp-muon", "ddp-adamw8bit", "fsdp-lion"])
 def test_with_other_optimizers(out: Path, name: str) -> None:
     assert seen(out, 0)[name] == seen(out, 0)[f"{name}-parts"] == seen(out, 1)[f"{name}-parts"] == ""
-    assert_close(out / name, out / f"{name}-parts", exactly=True)
+    assert_close(out / name, out / f"{name}-parts", room=0)
     losses = [line["loss"] for line in log.read(out / name / "log.jsonl")]
     assert losses[-1] < losses[0] and losses != [line["loss"] for line in log.read(out / "one" / "log.jsonl")]
 
