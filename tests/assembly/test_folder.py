@@ -8,6 +8,8 @@ import huggingface_hub
 import pytest
 import tokenizers
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 
 from nextword.assembly import folder as assembly
 from nextword.core.errors import CheckpointError, NextwordError
@@ -75,7 +77,7 @@ def test_what_is_fetched_of_folders_within() -> None:
     passed = ["onnx/model.safetensors", "original/config.json", "1_Pooling/code.py", "2_Dense/pytorch_model.bin"]
     wanted = ["*.safetensors", "*.json"]
     assert assembly.NESTED == NESTED
-    found = huggingface_hub.utils.filter_repo_objects(kept + passed, allow_patterns=wanted, ignore_patterns=NESTED)
+    found = filter_repo_objects(kept + passed, allow_patterns=wanted, ignore_patterns=NESTED)
     assert list(found) == kept
 
 
@@ -97,7 +99,7 @@ def test_a_hub_id_is_fetched_without_code(folder: Path, monkeypatch: pytest.Monk
 
 def test_a_hub_id_that_cannot_be_fetched_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def snapshot_download(*_: object, **__: object) -> str:
-        raise huggingface_hub.errors.LocalEntryNotFoundError("no such model, and no network\nmore")
+        raise LocalEntryNotFoundError("no such model, and no network\nmore")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     with pytest.raises(
