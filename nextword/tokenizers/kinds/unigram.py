@@ -85,7 +85,7 @@ def fit(words: Counter[str], wanted: int) -> Pieces:
     found = Substrings.of(texts, counts, LONGEST, LEAST)
     widths = np.array([len(piece) for piece in found.strings])
     single, size = widths == 1, max(SEEDS, SEEDS_EACH * wanted)
-    alive = most(np.where(single, np.inf, found.weights * widths), single, size)
+    alive = most(found.weights * widths, np.ones_like(single), single, size)
     own = np.flatnonzero(alive & ~single)  # pieces that can be cut otherwise: texts of their own
     both = Substrings.of(texts + [found.strings[one] for one in own], counts + [0] * len(own), LONGEST, LEAST)
     lengths = np.array([len(text) for text in texts])
@@ -103,23 +103,24 @@ def fit(words: Counter[str], wanted: int) -> Pieces:
             expected = np.where(alive, lattice.expected(logp, times), 0.0)
             if alive.sum() > wanted:
                 alive &= single | (expected >= UNUSED)
-            logp = np.log(np.maximum(expected, UNUSED) / np.maximum(expected, UNUSED)[alive].sum())
+            used = np.maximum(expected, UNUSED)
+            logp = np.log(used / used[alive].sum())
             lattice = lattice.only(alive)
         if alive.sum() <= wanted:
             break
         others = others.only(alive)
-        cost = np.full(len(alive), np.inf)
+        cost = np.zeros(len(alive))
         cost[own] = expected[own] * (logp[own] - others.best(logp, others.pieces == own[others.texts]))
-        alive = most(cost, single, max(wanted, int(SHRINK * alive.sum())), alive)
+        alive = most(cost, alive, single, max(wanted, int(SHRINK * alive.sum())))
         lattice = lattice.only(alive)
     scores = [(found.strings[one], round(float(logp[one]), DIGITS)) for one in np.flatnonzero(alive)]
     return sorted(scores, key=lambda item: (-item[1], item[0]))
 
 
-def most(worth: Array, always: Array, size: int, among: Array | None = None) -> Array:
-    """Which `size` have the highest worth, ties to the first; all of `always` stay."""
-    left = ~always if among is None else among & ~always
-    order = np.flatnonzero(left)[np.argsort(-worth[left], kind="stable")]
+def most(worth: Array, among: Array, always: Array, size: int) -> Array:
+    """Which `size` of those `among` have the highest worth, ties to the first; all of `always` stay."""
+    left = np.flatnonzero(among & ~always)
+    order = left[np.argsort(-worth[left], kind="stable")]
     found = always.copy()
     found[order[: max(size - int(always.sum()), 0)]] = True
     return found
