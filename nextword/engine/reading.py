@@ -15,9 +15,10 @@ from torch import Tensor
 
 from nextword.core.errors import SettingsError
 from nextword.engine.blocks import Blocks
-from nextword.engine.plans import decoder
+from nextword.engine.plans import decoder, graph
 from nextword.engine.scheduler import Apart, Scheduler, Text, Work
 from nextword.engine.settings import EngineSettings
+from nextword.engine.static_pages import StaticPages
 from nextword.engine.step import Compiled, PlainSteps, Stepper
 from nextword.models.base import Batch, LanguageModel
 from nextword.models.mixture import MixtureTransformer
@@ -61,25 +62,31 @@ class PagedReader:
         self.model = model
         like = model.embedding.like
         on_cpu, self.coded = like.device.type == "cpu", quantised.of(model) is not None
-        plain = like.dtype == torch.float32 and on_cpu
         self.whole = None
-        if compiled != "never" and (plain or (self.coded and on_cpu)):
+        if compiled != "never" and on_cpu:
             self.whole = decoder.plan(model, TOKENS, compiled)
         if self.whole is not None:
             like = torch.empty(0, dtype=torch.float32)  # what it computes in, whatever the type of the model
         places = settings.cache_tokens or affordable(model, settings, like)
         blocks = Blocks(-(-places // settings.block), settings.block)
-        self.cache = PagedCache(model.shapes, blocks.count, settings.block, like)
+        self.cache = PagedCache.empty(model.shapes, blocks.count, settings.block, like)
         self.scheduler = Scheduler(blocks, settings.rows, settings.step_tokens)
+        self.single: StaticPages | None = None  # how texts of one token each are read on a GPU
+        if compiled != "never" and graph.fits(model):
+            self.single = StaticPages(model, self.cache, self.longest, graph.recorder(model, TOKENS, compiled))
         uncapped = all(block.attention.cap is None for block in model.settings.blocks)
-        self.kernel = kernel() if compiled != "never" and plain and uncapped else None
-        if compiled == "always" and self.whole is self.kernel is None:
-            raise SettingsError("nothing of this model's steps can be compiled (fp32 on the CPU): use compiled = auto")
+        whole = like.dtype == torch.float32  # keys and values, as the kernel reads them
+        self.kernel = kernel() if compiled != "never" and on_cpu and whole and uncapped else None
+        if compiled == "always" and not self.compiled:
+            raise SettingsError(
+                "nothing of this model's steps can be compiled (on the CPU that takes fp32, or bf16 and few bits in "
+                "models shaped as Llama or GPT-2; on a GPU all but mixtures): use compiled = auto"
+            )
 
     @property
     def compiled(self) -> bool:
         """Whether something of its steps is compiled."""
-        return self.whole is not None or self.kernel is not None
+        return any(one is not None for one in (self.whole, self.kernel, self.single))
 
     @property
     def longest(self) -> int:
@@ -96,12 +103,13 @@ class PagedReader:
                 wanted.append(ends - 1)
         if self.whole is not None and (self.coded or ends <= FEW_TOKENS):
             return self.read_whole(works, wanted)
+        if self.single is not None and ends == len(works) == len(wanted):
+            return self.single.read(works)
         model, device = self.model, self.cache.layers[0].k_BKSE.device
         view = PagedView([work.part for work in works], self.cache.size, device, self.kernel)
         batch = Batch(torch.tensor([[number for work in works for number in work.ids]], device=device))
-        x_1ND = model.embedding.read(batch.ids_BT, view.positions_BT, view.span, None)
         places = Places(view.positions_BT, view.span, None, None, view)
-        return model.logits(model.run(x_1ND, batch, places, self.cache)[0][wanted])
+        return model.logits(model.through(batch, places, self.cache)[0][wanted])
 
     def read_whole(self, works: Sequence[Work], wanted: Sequence[int]) -> Tensor:
         """The same by the compiled step."""

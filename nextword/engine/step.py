@@ -102,8 +102,8 @@ def stepper(model: LanguageModel, tokens: int, mode: Compiled = "auto") -> Stepp
                 return found
         if mode == "always":
             raise SettingsError(
-                f"no compiled step fits this model ({', '.join(names(PLANS))}; on the CPU; weights in fp32, bf16 or "
-                "quantised); use compiled = auto"
+                f"no compiled step fits this model ({', '.join(names(PLANS))}: on the CPU models shaped as Llama or "
+                "GPT-2 in fp32, bf16 or quantised, on a GPU decoders without experts); use compiled = auto"
             )
     return PlainSteps(model)
 

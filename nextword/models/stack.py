@@ -21,6 +21,7 @@ from nextword.nn.dropout import dropout, unchanged
 from nextword.nn.init import residual_std
 from nextword.nn.mask import ALL, CAUSAL, Reach, Sight, padding, sight
 from nextword.nn.norm import NormSettings, make_norm
+from nextword.nn.paged import PagedCache, PagedView, TableView
 from nextword.nn.position.relative import AlibiSettings, RelativeSettings, make_bias
 from nextword.nn.position.rope import RopeSettings, Rotation
 
@@ -54,7 +55,7 @@ class Places:
     longest: int
     lengths_B: Tensor | None
     begins_BT: Tensor | None = None
-    view: View | None = None
+    view: View | PagedView | TableView | None = None
 
 
 class Stack(nn.Module):
@@ -111,7 +112,7 @@ class Stack(nn.Module):
         x_BTD: Tensor,
         batch: Batch,
         places: Places,
-        cache: KVCache | None = None,
+        cache: KVCache | PagedCache | None = None,
         sources: Sequence[Source] | None = None,
     ) -> Tensor:
         """hidden_BTD after the last norm; `cache` is the state after this call, `sources` one for each layer."""

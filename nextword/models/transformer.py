@@ -17,11 +17,12 @@ from nextword.models.base import Batch, Output, refuse
 from nextword.models.costs import Costs
 from nextword.models.heads import FurtherHeadSettings, make_heads
 from nextword.models.scores import head_logprobs
-from nextword.models.stack import Stack, StackSettings
+from nextword.models.stack import Places, Stack, StackSettings
 from nextword.nn.block import Source
 from nextword.nn.cache import KVCache
 from nextword.nn.embedding import EmbeddingSettings, make_embedding
 from nextword.nn.head import Head, HeadSettings, NoHead
+from nextword.nn.paged import PagedCache
 
 # the first name of a parameter within the model or block -> what it is counted as
 PARTS = {
@@ -100,8 +101,18 @@ class Transformer(Stack):
             after, places = None, self.places(batch)
         else:
             after, places = self.advance(batch, state)
+        return Output(self.through(batch, places, after, sources), after)
+
+    def through(
+        self,
+        batch: Batch,
+        places: Places,
+        cache: KVCache | PagedCache | None = None,
+        sources: Sequence[Source | None] | None = None,
+    ) -> Tensor:
+        """hidden_BTD of tokens at known places; `cache` is the state after this call."""
         x_BTD = self.embedding.read(batch.ids_BT, places.positions_BT, places.longest, batch.types_BT)
-        return Output(self.run(x_BTD, batch, places, after, sources), after)
+        return self.run(x_BTD, batch, places, cache, sources)
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Scores over the vocabulary, fp32, (N, V)."""

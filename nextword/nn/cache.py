@@ -15,6 +15,7 @@ would look at was overwritten, and whoever tries is told so.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -57,11 +58,12 @@ class LayerCache:
             self.v_BKSE[:, :, place] = v_BKTE
         else:
             rows_B1 = torch.arange(len(k_BKTE), device=k_BKTE.device)[:, None]
-            self.k_BKSE[rows_B1, :, view.positions_BT] = k_BKTE.transpose(1, 2)
-            self.v_BKSE[rows_B1, :, view.positions_BT] = v_BKTE.transpose(1, 2)
+            self.k_BKSE[rows_B1, :, view.positions_BT] = k_BKTE.transpose(1, 2).to(self.k_BKSE)
+            self.v_BKSE[rows_B1, :, view.positions_BT] = v_BKTE.transpose(1, 2).to(self.v_BKSE)
         if view.fresh:  # nothing older to look at: the new ones are all, and contiguous
             return k_BKTE, v_BKTE
-        return self.k_BKSE[:, :, : view.span], self.v_BKSE[:, :, : view.span]
+        # a cache in fp32 serves models in bf16, too (`engine/compiled`)
+        return self.k_BKSE[:, :, : view.span].to(k_BKTE), self.v_BKSE[:, :, : view.span].to(v_BKTE)
 
 
 class RollingCache(LayerCache):
@@ -183,7 +185,11 @@ class KVCache:
 
     def __init__(self, layers: list[LayerCache], lengths: list[int], written: list[int] | None = None) -> None:
         self.layers, self.lengths, self.written = layers, lengths, written
-        self.lengths_B = torch.tensor(lengths, dtype=torch.int64, device=layers[0].k_BKSE.device)
+
+    @cached_property
+    def lengths_B(self) -> Tensor:
+        """The tokens that each row has read, on the cache's device; made when asked for, since it costs a transfer."""
+        return torch.tensor(self.lengths, dtype=torch.int64, device=self.layers[0].k_BKSE.device)
 
     @classmethod
     def empty(
@@ -224,12 +230,16 @@ class KVCache:
             layers = [layer.grown(max(span, int(GROWTH * capacity))) for layer in layers]
         positions_BT = self.lengths_B[:, None] + torch.arange(time, device=self.lengths_B.device)
         view = View(positions_BT, begin, span, even, longest == 0, counts)
+        return self.after(counts, layers), view
+
+    def after(self, counts: Sequence[int], layers: list[LayerCache]) -> "KVCache":
+        """The state once `counts` more tokens of each row are in `layers`."""
         lengths = [old + new for old, new in zip(self.lengths, counts, strict=True)]
         if self.written is not None:
             check_kept(layers, self.written, self.lengths)
             for row, (old, new) in enumerate(zip(self.lengths, lengths, strict=True)):
                 self.written[row] = max(self.written[row], new) if old else new
-        return KVCache(layers, lengths, self.written), view
+        return KVCache(layers, lengths, self.written)
 
     def select(self, rows: Tensor) -> "KVCache":
         """A copy of the given rows (int64 indices), in their order."""

@@ -38,14 +38,14 @@ class PagedLayer:
 class PagedCache:
     """The pools of all layers; whose a block is, the engine knows."""
 
-    def __init__(self, shapes: Sequence[tuple[int, int]], blocks: int, size: int, like: Tensor) -> None:
-        self.layers = [
-            PagedLayer(
-                *(torch.zeros(blocks, *(heads, size, width), dtype=like.dtype, device=like.device) for _ in "kv")
-            )
-            for heads, width in shapes
-        ]
-        self.size = size
+    def __init__(self, layers: list[PagedLayer]) -> None:
+        self.layers, self.size = layers, layers[0].size
+
+    @classmethod
+    def empty(cls, shapes: Sequence[tuple[int, int]], blocks: int, size: int, like: Tensor) -> "PagedCache":
+        """Pools of so many blocks of `size` places; `shapes` are (kv_heads, head_width) layer by layer."""
+        pools = ([torch.zeros(blocks, heads, size, width).to(like) for _ in "kv"] for heads, width in shapes)
+        return cls([PagedLayer(*pool) for pool in pools])
 
 
 @dataclass(frozen=True)
@@ -124,17 +124,18 @@ class PagedView:
     ) -> Tensor:
         """Stores the new keys and values, and lets each text's queries see their own text."""
         blocks_N, places_N = self.cells
-        layer.k_BKSE[blocks_N, :, places_N] = k_BKTE[0].transpose(0, 1)
-        layer.v_BKSE[blocks_N, :, places_N] = v_BKTE[0].transpose(0, 1)
+        layer.k_BKSE[blocks_N, :, places_N] = k_BKTE[0].transpose(0, 1).to(layer.k_BKSE)
+        layer.v_BKSE[blocks_N, :, places_N] = v_BKTE[0].transpose(0, 1).to(layer.v_BKSE)
         found, start, first = [], 0, 0
         if self.kernel is not None and self.singles:
             start = first = self.singles
-            q_NHE = q_BHTE[0, :, :start].transpose(0, 1)
+            q_NHE = q_BHTE[0, :, :start].transpose(0, 1).to(layer.k_BKSE)
             scale_ = q_NHE.shape[-1] ** -0.5 if scale is None else scale
             a_NHE = self.kernel(q_NHE, layer.k_BKSE, layer.v_BKSE, *self.single_tables, scale_)
-            found.append(a_NHE.transpose(0, 1)[None])
+            found.append(a_NHE.transpose(0, 1)[None].to(q_BHTE))
         for part, table in zip(self.parts[first:], self.tables[first:], strict=True):
-            k_1KSE, v_1KSE = (side_by_side(pool, table, part.length) for pool in (layer.k_BKSE, layer.v_BKSE))
+            pools = layer.k_BKSE, layer.v_BKSE
+            k_1KSE, v_1KSE = (side_by_side(pool, table, part.length).to(q_BHTE) for pool in pools)
             q_1HTE = q_BHTE[:, :, start : start + part.count]
             found.append(attend(q_1HTE, k_1KSE, v_1KSE, self.sight(part), dropout, scale))
             start += part.count
@@ -148,6 +149,51 @@ class PagedView:
             return ALL
         queries_T = torch.arange(part.begin, part.length, device=self.device)
         return Sight(mask=(torch.arange(part.length, device=self.device) <= queries_T[:, None])[None, None])
+
+
+@dataclass(frozen=True)
+class TableView:
+    """Texts that read one token each, as tensors of one shape for all: nothing here depends on their lengths.
+
+    What a GPU is told once can then be repeated (`engine/replay`). Every text looks at as many blocks as the table has
+    columns, and a mask hides what is behind its end.
+
+    positions_BT: the place of each text's token, (1, N). tables_NM: its blocks, whatever number behind its end.
+    """
+
+    positions_BT: Tensor
+    tables_NM: Tensor
+    size: int
+    fresh = True  # as far as masks go: it makes its own
+    even = False
+
+    @property
+    def span(self) -> int:
+        """Places that the tables reach."""
+        return self.tables_NM.shape[1] * self.size
+
+    def attend(
+        self,
+        layer: PagedLayer,
+        attend: Callable[..., Tensor],
+        q_BHTE: Tensor,
+        k_BKTE: Tensor,
+        v_BKTE: Tensor,
+        sight: Sight,
+        dropout: float,
+        scale: float | None,
+    ) -> Tensor:
+        """As PagedView's: each text is a row of attention, its blocks laid side by side."""
+        places_N = self.positions_BT[0]
+        blocks_N = self.tables_NM.gather(1, places_N[:, None] // self.size)[:, 0]
+        found = []
+        for pool_BKSE, new_BKTE in ((layer.k_BKSE, k_BKTE), (layer.v_BKSE, v_BKTE)):
+            pool_BKSE[blocks_N, :, places_N % self.size] = new_BKTE[0].transpose(0, 1)
+            found.append(pool_BKSE[self.tables_NM].transpose(1, 2).flatten(2, 3))
+        seen_NS = torch.arange(self.span, device=places_N.device) <= places_N[:, None]
+        own = Sight(mask=seen_NS[:, None, None])
+        a_NH1E = attend(q_BHTE[0].transpose(0, 1)[:, :, None], *found, own, dropout, scale)
+        return a_NH1E[:, :, 0].transpose(0, 1)[None]
 
 
 def side_by_side(pool_BKSE: Tensor, table_M: Tensor, length: int) -> Tensor:

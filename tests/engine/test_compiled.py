@@ -275,6 +275,22 @@ def test_several_tokens_of_each_row_at_once_and_taken_back(dtype: torch.dtype) -
     assert (a_BV - b_BV).abs().max() <= ROUNDING[dtype] * b_BV.abs().max()
 
 
+def test_bf16_texts_together_and_long_prompts_beside_them() -> None:
+    """The cache is fp32 there, whatever the type of the products."""
+    model = random_llama("grouped", torch.bfloat16)
+    engine = Engine(model, EngineSettings(rows=4, step_tokens=64, block=4, cache_tokens=400), "always")
+    assert isinstance(engine.reader, PagedReader) and engine.reader.whole is not None
+    prompts = [(1, 2, 3), tuple(range(70)), tuple(range(5, 45)), (9,)]
+    numbers = {engine.add(Request(prompt, Sampling(max_tokens=6, temperature=0))): prompt for prompt in prompts}
+    exact = PlainSteps(random_llama("grouped", torch.bfloat16).float())
+    while engine.open:
+        for number, step in engine.step():
+            assert isinstance(step, Step), step
+            numbers[number], before = (*numbers[number], step.token), numbers[number]
+            logits_1V, _ = exact.prefill([before], len(before))
+            assert logits_1V[0, step.token] >= logits_1V.max() - ROUNDING[torch.bfloat16] * logits_1V.abs().max()
+
+
 @pytest.mark.parametrize("strategy", ["beam", "lookup"])
 def test_strategies_give_the_same_texts(strategy: str) -> None:
     model, temperature = random_llama("grouped", torch.float32), 1.0 if strategy == "beam" else 0.0

@@ -61,7 +61,9 @@ def main(out: Path, world: World) -> None:
 
     def note(name: str, what: str) -> None:
         seen[name] = what
-        (out / f"seen-{world.rank}.json").write_text(json.dumps(seen))
+        beside = out / f"seen-{world.rank}.json.new"  # a process may be killed while it writes
+        beside.write_text(json.dumps(seen))
+        beside.replace(out / f"seen-{world.rank}.json")
 
     for kind in ("ddp", "fsdp"):
         note(kind, run(out / kind, world, parallel=kind, micro_batch=2))
