@@ -355,7 +355,8 @@ class LM:
 def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> LM:
     """The model in a folder or a GGUF file, or of a Hugging Face id such as "Qwen/Qwen3-0.6B" (needs the `hub` extra).
 
-    dtype: what to compute in; by default the stored type where the device is fast in it, and fp32 elsewhere.
+    dtype: what to compute in; by default the stored type where the device is fast in it, and fp32 elsewhere. device:
+    cpu, cuda, cuda:1, mps; auto: a GPU if there is one.
     CheckpointError when the folder is none, or incomplete, or corrupt.
     """
     assembled = folder.load(path_or_hub_id, dtype, device)

@@ -15,6 +15,7 @@ from torch import nn
 
 from nextword.assembly import gguf
 from nextword.assembly.sentence import Sentence, read_sentence
+from nextword.core.device import choose
 from nextword.core.errors import CheckpointError, missing_extra
 from nextword.core.files import read_json
 from nextword.models.checkpoint import CONFIG
@@ -51,9 +52,11 @@ def load(path_or_hub_id: str | Path, dtype: torch.dtype | None = None, device: s
     """The model and tokenizer of a folder, a GGUF file or a hub id.
 
     dtype: what to compute in; None takes the stored type where the device is fast in it, and fp32 elsewhere: matrices
-    then stay as they are stored where that costs no time (`keeps`). Raises CheckpointError when something is missing,
-    broken, or the two do not belong together.
+    then stay as they are stored where that costs no time (`keeps`). device: cpu, cuda, cuda:1, mps, or auto: a GPU if
+    there is one. Raises CheckpointError when something is missing, broken, or the two do not belong together,
+    SettingsError for a device that is not there.
     """
+    device = str(choose(device))
     folder = locate(path_or_hub_id)
     if is_gguf(folder):
         model, tokenizer, _ = gguf.load(folder, dtype or partial(fast_type, device=device), device)

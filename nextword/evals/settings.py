@@ -19,6 +19,8 @@ class EvaluateSection:
     "Stop after about so many tokens (all)."
     batch_tokens: int = 4096
     "Tokens that are computed at once."
+    device: str = "auto"
+    "cpu, cuda, cuda:1, mps; auto: a GPU if there is one."
 
     def __post_init__(self) -> None:
         in_range("evaluate.overlap", self.overlap, 0, 0.95)

@@ -62,6 +62,7 @@ def assemble(config: dict[str, Any], stored: dict[str, Tensor], source: Path, dt
         stored = {renamed.get(name, name): tensor for name, tensor in stored.items()}
         stored = _without_ignored(stored, family, config)
     dtype = chosen(dtype, widest(tensor.dtype for tensor in stored.values()))
+    device = device if isinstance(model, torch.nn.Module) else "cpu"  # counts are looked up there
     wanted, kept = model.state_dict(), {}
     theirs = {name: rule.theirs for rule in rules for name in rule.ours}
     for name, tensor in to_ours(rules, stored, str(source)):

@@ -27,7 +27,7 @@ HELP = """/system TEXT       what the model is told before the conversation (wit
 
 def main(settings: ChatSettings) -> int:
     """Talks until the input ends."""
-    assembled = load(settings.model)
+    assembled = load(settings.model, device=settings.device)
     sampling = with_files(settings.sampling)
     if settings.plain:
         chat: Chat | None = Chat(assembled.tokenizer, PLAIN, "the plain form")

@@ -31,7 +31,10 @@ class ChatSettings:
     "What the model is told before the conversation."
     plain: bool = False
     "Write messages as `User: ...` and `Assistant: ...`, for a model without a template."
+    device: str = "auto"
+    "cpu, cuda, cuda:1, mps; auto: a GPU if there is one."
     compiled: Literal["auto", "always", "never"] = "auto"
-    "Whether a whole step runs as one compiled call (Llama-shaped models on the CPU): auto where it pays."
+    "Whether a whole step runs as one call, compiled (models shaped as Llama or GPT-2, on the CPU) or recorded (on a "
+    "GPU): auto where it pays."
     quiet: bool = False
     "No figures and notices."

@@ -45,7 +45,7 @@ class Found:
 def main(settings: ClusterSettings) -> None:
     """Clusters, writes what was asked for, and prints a table, or JSON."""
     documents = read(settings)
-    vectors_ND = embedded(load(settings.model), [one.text for one in documents], settings)
+    vectors_ND = embedded(load(settings.model, device=settings.device), [one.text for one in documents], settings)
     found = clustered(vectors_ND, settings)
     if settings.out is not None:
         write_atomic(settings.out, "".join(json.dumps(line) + "\n" for line in lines(documents, found.clusters)))

@@ -50,6 +50,8 @@ class ClusterSettings:
     "Whether vectors get length 1, so that clusters are of directions."
     rows: int = 32
     "Texts whose vectors are computed together."
+    device: str = "auto"
+    "cpu, cuda, cuda:1, mps; auto: a GPU if there is one."
     nearest: int = 3
     "Texts that are shown of each cluster: those nearest to its centre."
     out: Annotated[Path | None, Parameter(alias="-o")] = None

@@ -71,7 +71,7 @@ def evaluate_text(
     model: str | Path, text: TextSettings, settings: EvaluateSection, *, quiet: bool = False
 ) -> dict[str, Any]:
     """Perplexity of a model folder on documents (`nextword.evals.perplexity` says what the figures are)."""
-    assembled = load(model)
+    assembled = load(model, device=settings.device)
     texts = texts_of_documents(sources.open_documents(text), assembled.tokenizer, settings.score_end)
     with Progress("evaluate", settings.max_tokens, "tokens", quiet=quiet) as bar:
         return perplexity(assembled.model, texts, settings, lambda done, sums: show(bar, done, sums))
@@ -81,7 +81,7 @@ def evaluate_tokens(
     model: str | Path, folder: Path, settings: EvaluateSection, *, split: str = "validation", quiet: bool = False
 ) -> dict[str, Any]:
     """Perplexity of a model folder on one split of a folder of tokens made with the same tokenizer."""
-    assembled, tokens = opened(model, folder, split)
+    assembled, tokens = opened(model, folder, split, settings.device)
     max_length = assembled.model.max_length
     if settings.windows is None:
         texts = texts_of_tokens(tokens, assembled.tokenizer.bos_id, settings.score_end)
@@ -98,14 +98,14 @@ def evaluate_gaps(
     model: str | Path, folder: Path, settings: EvaluateSection, *, split: str = "validation", quiet: bool = False
 ) -> dict[str, Any]:
     """How well an encoder or encoder-decoder fills gaps in one split of a folder of tokens (`nextword.evals.gaps`)."""
-    assembled, tokens = opened(model, folder, split)
+    assembled, tokens = opened(model, folder, split, settings.device)
     with Progress("evaluate", None, "tokens", quiet=quiet) as bar:
         return gaps(assembled.model, assembled.tokenizer, tokens, settings, bar.update)
 
 
-def opened(model: str | Path, folder: Path, split: str) -> tuple[Assembled, Tokens]:
+def opened(model: str | Path, folder: Path, split: str, device: str) -> tuple[Assembled, Tokens]:
     """A model and tokens of its own tokenizer; SettingsError where they are another's."""
-    assembled, tokens = load(model), Tokens.open(folder, split)
+    assembled, tokens = load(model, device=device), Tokens.open(folder, split)
     if tokens.fingerprint != assembled.tokenizer.fingerprint:
         raise SettingsError(
             f"{folder} was made with another tokenizer than that of {model}: evaluate it on the text with --text, or "

@@ -27,7 +27,7 @@ def main(settings: GenerateSettings) -> int:
     """Prints the prompt's continuations; 130 when Ctrl-C ended them."""
     prompt = read_stdin() if settings.prompt == "-" else settings.prompt
     sampling = with_files(settings.sampling)
-    assembled = load(settings.model)
+    assembled = load(settings.model, device=settings.device)
     first = ask(assembled.model, assembled.tokenizer, prompt, sampling)
     requests = several(replace(first, strategy=settings.search))
     tools = tools_of(settings, assembled, requests)
@@ -62,7 +62,7 @@ def tools_of(settings: GenerateSettings, assembled: Assembled, requests: Sequenc
     if settings.draft is None:
         return NO_TOOLS
     check_asked(requests)
-    draft = load(settings.draft)
+    draft = load(settings.draft, device=settings.device)
     check_vocabulary(assembled.tokenizer, draft.tokenizer)
     tokens = sum(request.limit(assembled.model.max_length) for request in requests)
     return with_draft(NO_TOOLS, assembled.model, draft.model, tokens, settings.compiled)

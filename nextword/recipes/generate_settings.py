@@ -37,8 +37,11 @@ class GenerateSettings:
     search: Annotated[StrategySettings, Parameter(name=("--search", "*"))] = field(default_factory=StrategySettings)
     draft: str | None = None
     "speculative: folder of the small model that drafts; it must have the same vocabulary."
+    device: str = "auto"
+    "cpu, cuda, cuda:1, mps; auto: a GPU if there is one."
     compiled: Literal["auto", "always", "never"] = "auto"
-    "Whether a whole step runs as one compiled call (models shaped as Llama or GPT-2, on the CPU): auto where it pays."
+    "Whether a whole step runs as one call, compiled (models shaped as Llama or GPT-2, on the CPU) or recorded (on a "
+    "GPU): auto where it pays."
     quiet: bool = False
     "No figures."
     json: bool = False

@@ -146,7 +146,7 @@ def stages(settings: RunSettings, out: Path, world: World = ALONE) -> list[Stage
         return figures
 
     def make_samples() -> dict[str, Any]:
-        samples = draw(load(model), settings.sample.prompts, settings.sample.sampling)
+        samples = draw(load(model, device=settings.evaluate.device), settings.sample.prompts, settings.sample.sampling)
         write_json(out / "samples.json", samples)
         return {"samples": samples}
 

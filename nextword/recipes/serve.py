@@ -68,7 +68,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def make_service(settings: ServeSettings) -> Service:
     """The model with an engine around it."""
-    assembled = load(settings.model)
+    assembled = load(settings.model, device=settings.device)
     chat = Chat.found(assembled.folder, assembled.tokenizer)
     name = settings.name or assembled.folder.resolve().name
     served = Served(name, assembled.model, assembled.tokenizer, chat, assembled.sentence)

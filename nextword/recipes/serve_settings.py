@@ -39,8 +39,11 @@ class ServeSettings:
     "What clients call the model (the folder's name)."
     origins: tuple[str, ...] = ()
     "Web pages of these origins may call the server, such as https://example.org (its own alone)."
+    device: str = "auto"
+    "cpu, cuda, cuda:1, mps; auto: a GPU if there is one."
     compiled: Literal["auto", "always", "never"] = "auto"
-    "Whether steps run as compiled code where there is some for the model (on the CPU)."
+    "Whether a whole step runs as one call, compiled (models shaped as Llama or GPT-2, on the CPU) or recorded (on a "
+    "GPU): auto where it pays."
     engine: EngineSettings = field(default_factory=EngineSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
 

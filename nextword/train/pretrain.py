@@ -102,6 +102,7 @@ def pretrain(
     everything = folder.flatten({**depends, "train": to_tree(settings)})
     check_same(world, everything, {"the text": text.train, "the validation text": text.validation})
     with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())  # the caller's, afterwards
 
         def begin() -> dict[str, Any]:
             stack.enter_context(only_one(out))
