@@ -13,14 +13,24 @@ CHECK = """
 import numpy as np, torch
 from nextword.nn.kernels import lanes
 {patch}
-from nextword.nn.kernels import rows, whole
+from nextword.nn.kernels import product, rows, whole
 from nextword.quant import format as formats
 from nextword.quant.formats import int4
 
-draw = np.random.default_rng(0)
+draw, TILES = np.random.default_rng(0), {"four": (rows.TALL, 4), "two": (4, 2), "one": (4, 1), "single": (1, 1)}
 for width in (32, 96, 320, 640, 4224):  # scales by eights and some left; the last has more than fit on the stack
     x = draw.normal(size=(4, width)).astype(np.float32) * draw.choice([0.01, 1, 30], size=width).astype(np.float32)
     x[:, 1] = 0
+    halves = torch.from_numpy(draw.normal(size=(4, width + 5)).astype(np.float32)).bfloat16()[:, :width + 5 - width % 3]
+    halves, more = halves.contiguous(), np.pad(x, ((0, 0), (0, 5 - width % 3))) + 1
+    wanted, size = more @ halves.double().numpy().T, np.abs(more) @ halves.double().abs().numpy().T
+    for name, (high, wide) in TILES.items():
+        y, w, ordered = np.empty((4, 4), np.float32), halves.view(torch.uint16).numpy(), product.apart(more)
+        for r in range(0, 4, high):
+            for n in range(0, 4, wide):
+                of = w.ctypes.data + r * w.strides[0], w.strides[0], ordered.ctypes.data + n * ordered.strides[0]
+                getattr(rows, f"{name}_bf16")(*of, w.shape[1], y.ctypes.data + (r * 4 + n) * 4, 4)
+        assert (np.abs(y.T - wanted) <= 1e-6 * size).all(), (width, name, y, wanted)
     for bits, shift in ((8, 0), (4, 5), (4, 6), (4, 7), (4, 8)):
         form = formats.find(bits)
         stored = form.padded(width)
@@ -38,44 +48,45 @@ for width in (32, 96, 320, 640, 4224):  # scales by eights and some left; the la
         each = np.repeat(halves.double().numpy(), 1 << shift, 1)[:, :width]
         each = np.tile(full[:, None], width) if bits == 8 else each
         wanted, size = near @ (w * each).T, np.abs(near) @ np.abs(w * each).T  # by row of x, then of w
-        place, y = lambda array: array.ctypes.data, np.empty(4, np.float32)
+        place = lambda array: array.ctypes.data
         each_row = [(place(q[n]), place(corrections[n]), place(by[n])) for n in range(4)]
-        whole_rows = place(q), place(corrections), place(by), place(y)
-        found, block = [], np.empty(4, np.float32)
-        if bits == 8:
-            rows.dots_int8(place(codes), stored, *whole_rows[:3], full[0], place(y))
-            rows.block_int8((place(codes), stored, place(full), 4), stored, each_row[0], place(block), 1)
-            found += [y, np.array([rows.dot_int8(place(codes), stored, *row, full[0]) for row in each_row])]
-        else:
-            scales = halves.view(torch.uint16).numpy()
-            four = place(codes), place(scales), s.shape[1]
-            rows.dots_int4(*four, *whole_rows, shift)
-            weights = four[0], stored // 2, four[1], scales.strides[0]
-            rows.block_int4(weights, four[2], each_row[0], place(block), 1, shift)
-            found += [y, np.array([rows.dot_int4(*four, *row, shift) for row in each_row])]
-        for one in found:
-            assert (np.abs(one - wanted[:, 0]) <= 1e-6 * size[:, 0]).all(), (width, bits, shift, one, wanted)
-        assert np.array_equal(*found) and block[0] == y[0], "another order of sums"
-        assert (np.abs(block - wanted[0]) <= 1e-6 * size[0]).all(), (width, bits, shift, block, wanted)
-print("same", sum(code.count("vpdpbusd") for code in rows.dot_int8.inspect_asm().values()),
-      sum(code.count("vpmaddubsw") for code in rows.dot_int4.inspect_asm().values()))
+        kind, scales, own = "int8", full, 4
+        if bits == 4:
+            kind, scales = "int4", halves.view(torch.uint16).numpy()
+            own = scales.strides[0]
+        length, more = (stored, ()) if bits == 8 else (s.shape[1], (shift,))
+        found = {name: np.empty((4, 4), np.float32) for name in TILES}  # by row of w, then of x
+        for name, y in found.items():
+            high, wide = TILES[name]
+            tile = getattr(rows, f"{name}_{kind}")
+            for r in range(0, 4, high):
+                for n in range(0, 4, wide):
+                    weights = place(codes) + r * codes.strides[0], codes.strides[0], place(scales) + r * own, own
+                    tile(weights, length, each_row[n], place(y) + (r * 4 + n) * 4, 4, *more)
+        for name, y in found.items():
+            assert (np.abs(y.T - wanted) <= 1e-6 * size).all(), (width, bits, shift, name, y, wanted)
+            assert np.array_equal(y, found["single"]), f"{name} adds in another order"
+print("same", sum(code.count("vpdpbusd") for code in rows.single_int8.inspect_asm().values()),
+      sum(code.count("vpmaddubsw") for code in rows.single_int4.inspect_asm().values()))
 """
 # what vpdpbusd does, in plain LLVM: sums of four products of bytes without and with a sign, exactly
 EMULATED = """
 from llvmlite import ir
 from numba.core import config
-wide = ir.VectorType(ir.IntType(32), 32)
+all_four = ir.VectorType(ir.IntType(32), 32)
 def instruction(builder, start, unsigned, signed):
-    return builder.add(start, lanes._wide(builder, builder.zext(unsigned, wide), signed))
+    return builder.add(start, lanes._wide(builder, builder.zext(unsigned, all_four), signed))
 lanes.vnni, lanes._vnni = (lambda: True), instruction
 """
 COMPILED = """
 from nextword.nn.kernels import rows
 from numba import types
-rows.dot_int8.compile((types.int64,) * 5 + (types.float32,))
-rows.dot_int4.compile((types.int64,) * 7)
-for one in (rows.dot_int8, rows.dot_int4):
-    print(sum(code.count("vpdpbusd") for code in one.inspect_asm().values()) >= 4)
+whole = types.int64
+weights, numbers = types.UniTuple(whole, 4), types.UniTuple(whole, 3)
+rows.four_int8.compile((weights, whole, numbers, whole, whole))
+rows.four_int4.compile((weights, whole, numbers, whole, whole, whole))
+for one in (rows.four_int8, rows.four_int4):
+    print(sum(code.count("vpdpbusd") for code in one.inspect_asm().values()) >= 32)
 """
 # of a processor with VNNI, as far as it matters here
 VNNI = "+avx,+avx2,+fma,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni"

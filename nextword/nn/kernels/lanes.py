@@ -23,7 +23,6 @@ I8, I32, I64, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType(
 BYTES, SHORTS, WHOLES = ir.VectorType(I8, 32), ir.VectorType(ir.IntType(16), 16), ir.VectorType(I32, 8)
 FLOATS, WIDE = ir.VectorType(F32, 8), ir.VectorType(I32, 32)
 BYTES_AT_ONCE, LANES = 32, 8
-SCALES = 128  # float32 that a function keeps on its stack
 SHIFT = 4  # of the upper half of a byte
 
 
@@ -63,19 +62,19 @@ def _called(builder, name, result, arguments):
     return builder.call(known, arguments)
 
 
-def _loaded(builder, place, kind):
+def loaded(builder, place, kind):
     """The vector at an address, wherever it begins."""
     found = builder.load(builder.inttoptr(place, kind.as_pointer()))
     found.align = 1
     return found
 
 
-def _all(kind, number):
+def all_of(kind, number):
     """A vector of one number."""
     return ir.Constant(kind, [number] * kind.count)
 
 
-def _spread(builder, number):
+def spread(builder, number):
     """One float32 in all lanes."""
     nothing = ir.Constant(FLOATS, ir.Undefined)
     first = builder.insert_element(nothing, number, ir.Constant(I32, 0))
@@ -104,7 +103,7 @@ def _pairs(builder, unsigned, signed):
 
 def _by_fours(builder, pairs):
     """AVX2: sums of two pairs."""
-    return _called(builder, "llvm.x86.avx2.pmadd.wd", WHOLES, [pairs, _all(SHORTS, 1)])
+    return _called(builder, "llvm.x86.avx2.pmadd.wd", WHOLES, [pairs, all_of(SHORTS, 1)])
 
 
 def _vnni(builder, start, unsigned, signed):
@@ -113,10 +112,10 @@ def _vnni(builder, start, unsigned, signed):
     return _called(builder, "llvm.x86.avx512.vpdpbusd.256", WHOLES, operands)
 
 
-def _signed_sums(builder, start, weights, numbers):
+def signed_sums(builder, start, weights, numbers):
     """start + sums of four products of weights (-127 ... 127) and numbers (-127 ... 127)."""
     if vnni():  # weights + 128 have no sign; the corrections in `start` take off what that adds
-        return _vnni(builder, start, builder.xor(weights, _all(BYTES, -128)), numbers)
+        return _vnni(builder, start, builder.xor(weights, all_of(BYTES, -128)), numbers)
     if has("avx2"):  # |number| has no sign; the weight takes it over
         size = _called(builder, "llvm.abs.v32i8", BYTES, [numbers, ir.Constant(ir.IntType(1), 0)])
         signed = _called(builder, "llvm.x86.avx2.psign.b", BYTES, [weights, numbers])
@@ -124,10 +123,10 @@ def _signed_sums(builder, start, weights, numbers):
     return builder.add(start, _wide(builder, builder.sext(weights, WIDE), numbers))
 
 
-def _nibble_sums(builder, nibbles, numbers):
+def nibble_sums(builder, nibbles, numbers):
     """Sums of four products of nibbles and numbers, of each of both."""
     if vnni():
-        sums = _all(WHOLES, 0)
+        sums = all_of(WHOLES, 0)
         for nibble, number in zip(nibbles, numbers, strict=True):
             sums = _vnni(builder, sums, nibble, number)
         return sums
@@ -139,24 +138,14 @@ def _nibble_sums(builder, nibbles, numbers):
     return reduce(builder.add, wide)
 
 
-def _fused(builder, before, x, y):
+def fused(builder, before, x, y):
     """before + x · y, in one instruction on every processor that has it: "fast" flags would leave that to chance."""
     return _called(builder, "llvm.fmuladd.v8f32", FLOATS, [x, y, before])
 
 
-def _plus(builder, before, sums, scale):
+def plus_scaled(builder, before, sums, scale):
     """before + scale · sums."""
-    return _fused(builder, before, builder.sitofp(sums, FLOATS), scale)
-
-
-@intrinsic
-def nothing(context):
-    """Eight zeros."""
-
-    def generate(context, builder, signature, arguments):
-        return _all(FLOATS, 0.0)
-
-    return lanes(), generate
+    return fused(builder, before, builder.sitofp(sums, FLOATS), scale)
 
 
 def _neighbours(builder, x, y):
@@ -166,7 +155,7 @@ def _neighbours(builder, x, y):
     return builder.fadd(*(builder.shuffle_vector(x, y, ir.Constant(WHOLES, which)) for which in (even, odd)))
 
 
-def _totals(builder, a, b, c, d):
+def totals_of(builder, a, b, c, d):
     """The sums of all lanes of each, in the first four: neighbours, then twos, then fours."""
     fours = _neighbours(builder, _neighbours(builder, a, b), _neighbours(builder, c, d))
     moved = ir.Constant(WHOLES, [4, 5, 6, 7, 0, 1, 2, 3])
@@ -174,33 +163,11 @@ def _totals(builder, a, b, c, d):
 
 
 @intrinsic
-def total(context, x):
-    """The sum of all lanes."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.extract_element(_totals(builder, *arguments * 4), ir.Constant(I32, 0))
-
-    return types.float32(lanes), generate
-
-
-@intrinsic
-def totals(context, a, b, c, d):
-    """The same of four in the same order, together, which takes half the instructions."""
-
-    def generate(context, builder, signature, arguments):
-        found = _totals(builder, *arguments)
-        each = [builder.extract_element(found, ir.Constant(I32, lane)) for lane in range(4)]
-        return context.make_tuple(builder, signature.return_type, each)
-
-    return types.UniTuple(types.float32, 4)(lanes, lanes, lanes, lanes), generate
-
-
-@intrinsic
 def alone(context, number):
     """A number and seven zeros."""
 
     def generate(context, builder, signature, arguments):
-        return builder.insert_element(_all(FLOATS, 0.0), arguments[0], ir.Constant(I32, 0))
+        return builder.insert_element(all_of(FLOATS, 0.0), arguments[0], ir.Constant(I32, 0))
 
     return lanes(types.float32), generate
 
@@ -215,114 +182,10 @@ def both(context, x, y):
     return lanes(lanes, lanes), generate
 
 
-def _int8(parts):
-    @intrinsic
-    def plus(context, before, weights, numbers, corrections, scale):
-        def generate(context, builder, signature, arguments):
-            before, weights, numbers, corrections, scale = arguments
-            sums = _loaded(builder, corrections, WHOLES) if vnni() else _all(WHOLES, 0)
-            for part in range(parts):
-                step = ir.Constant(I64, part * BYTES_AT_ONCE)
-                w, x = (_loaded(builder, builder.add(place, step), BYTES) for place in (weights, numbers))
-                sums = _signed_sums(builder, sums, w, x)
-            return _plus(builder, before, sums, _spread(builder, scale))
-
-        return lanes(lanes, types.int64, types.int64, types.int64, types.float32), generate
-
-    return plus
-
-
-# before + scale · sums of products of 64 (32) weights of 8 bits and as many numbers. Addresses: of weights, of numbers,
-# and of the 8 int32 that the sums start with.
-plus_int8, plus_half_int8 = _int8(2), _int8(1)
-
-
-def _halves(builder, packed):
+def halves_of(builder, packed):
     """The lower and the upper halves of bytes."""
-    upper = builder.lshr(builder.bitcast(packed, SHORTS), _all(SHORTS, SHIFT))  # there is no shift of bytes
-    return [builder.and_(part, _all(BYTES, 15)) for part in (packed, builder.bitcast(upper, BYTES))]
-
-
-@intrinsic
-def plus_int4(context, before, weights, numbers, scale):
-    """before + scale · sums of products of 64 weights in 32 bytes, lower halves first, stored as w + 8; and 64 numbers.
-
-    As many times 8 times the numbers too large.
-    """
-
-    def generate(context, builder, signature, arguments):
-        before, weights, numbers, scale = arguments
-        sums = _nibble_sums(
-            builder,
-            _halves(builder, _loaded(builder, weights, BYTES)),
-            [_loaded(builder, builder.add(numbers, ir.Constant(I64, half * BYTES_AT_ONCE)), BYTES) for half in (0, 1)],
-        )
-        return _plus(builder, before, sums, _spread(builder, scale))
-
-    return lanes(lanes, types.int64, types.int64, types.float32), generate
-
-
-def _half_int4(half):
-    @intrinsic
-    def plus(context, before, weights, numbers, scale):
-        def generate(context, builder, signature, arguments):
-            before, weights, numbers, scale = arguments
-            nibbles = _halves(builder, _loaded(builder, weights, BYTES))[half]
-            sums = _nibble_sums(builder, [nibbles], [_loaded(builder, numbers, BYTES)])
-            return _plus(builder, before, sums, _spread(builder, scale))
-
-        return lanes(lanes, types.int64, types.int64, types.float32), generate
-
-    return plus
-
-
-# The same of the lower (upper) halves of 32 bytes and 32 numbers.
-plus_low_int4, plus_high_int4 = _half_int4(0), _half_int4(1)
-
-
-def _scales(each):
-    @intrinsic
-    def plus(context, before, halves, numbers, corrections, place):
-        def generate(context, builder, signature, arguments):
-            before, halves, numbers, corrections, place = arguments
-            found = _loaded(builder, halves, ir.VectorType(ir.IntType(16), LANES // each))
-            spread = ir.Constant(WHOLES, [lane // each for lane in range(LANES)])
-            found = builder.shuffle_vector(found, ir.Constant(found.type, ir.Undefined), spread)
-            bits = builder.shl(builder.zext(found, WHOLES), _all(WHOLES, 16))
-            scales = builder.bitcast(bits, FLOATS)
-            product = builder.fmul(scales, _loaded(builder, numbers, FLOATS))
-            builder.store(product, builder.inttoptr(place, FLOATS.as_pointer())).align = 4
-            return _fused(builder, before, scales, _loaded(builder, corrections, FLOATS))
-
-        return lanes(lanes, types.int64, types.int64, types.int64, types.int64), generate
-
-    return plus
-
-
-# before + products of eight weights' scales in bf16 (four, each for two neighbours) and eight corrections; those of the
-# scales and the numbers' scales are written. Addresses: of weights' and numbers' scales, corrections, and where to.
-plus_scales, plus_shared_scales = _scales(1), _scales(2)
-
-
-def _bf16(odd):
-    @intrinsic
-    def plus(context, before, weights, numbers):
-        def generate(context, builder, signature, arguments):
-            before, weights, numbers = arguments
-            pairs = _loaded(builder, weights, WHOLES)
-            bits = builder.and_(pairs, _all(WHOLES, -65536)) if odd else builder.shl(pairs, _all(WHOLES, 16))
-            product = builder.fmul(builder.bitcast(bits, FLOATS), _loaded(builder, numbers, FLOATS), flags=["fast"])
-            return builder.fadd(before, product, flags=["fast"])
-
-        return lanes(lanes, types.int64, types.int64), generate
-
-    return plus
-
-
-# before + products of the even (odd) ones of 16 bf16 and eight float32, by their addresses. Two bf16 are a number of 32
-# bits: shifted up, its lower half is a float32, and with the lower half emptied it is the other. That takes two
-# instructions for 16 weights, where widening eight and eight takes four.
-plus_even_bf16, plus_odd_bf16 = _bf16(odd=False), _bf16(odd=True)
+    upper = builder.lshr(builder.bitcast(packed, SHORTS), all_of(SHORTS, SHIFT))  # there is no shift of bytes
+    return [builder.and_(part, all_of(BYTES, 15)) for part in (packed, builder.bitcast(upper, BYTES))]
 
 
 @intrinsic
@@ -341,13 +204,38 @@ def fetch(context, place):
     return types.none(types.int64), generate
 
 
+def room_of(count):
+    """An intrinsic: the address of `count` float32 on the stack, the function's own."""
+
+    @intrinsic
+    def room(context):
+        def generate(context, builder, signature, arguments):
+            place = cgutils.alloca_once(builder, ir.ArrayType(F32, count))
+            place.align = BYTES_AT_ONCE
+            return builder.ptrtoint(place, I64)
+
+        return types.int64(), generate
+
+    return room
+
+
 @intrinsic
-def room(context):
-    """The address of SCALES float32 on the stack, the function's own."""
+def at(context, place):
+    """The eight float32 at an address."""
 
     def generate(context, builder, signature, arguments):
-        place = cgutils.alloca_once(builder, ir.ArrayType(F32, SCALES))
-        place.align = BYTES_AT_ONCE
-        return builder.ptrtoint(place, I64)
+        return loaded(builder, arguments[0], FLOATS)
 
-    return types.int64(), generate
+    return lanes(types.int64), generate
+
+
+@intrinsic
+def put(context, place, x):
+    """Writes them there."""
+
+    def generate(context, builder, signature, arguments):
+        place, x = arguments
+        builder.store(x, builder.inttoptr(place, FLOATS.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.none(types.int64, lanes), generate

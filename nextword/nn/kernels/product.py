@@ -1,9 +1,9 @@
 """y = x Wᵀ for a few rows of x, at the speed at which memory delivers W.
 
 Decoding one token reads every weight once and does two operations with it: the time is the bytes over the memory's
-bandwidth. So each thread streams whole rows of W (`rows`), four at a time for one row of x; four rows of x share one
-pass. Weights in bf16 are widened in registers; weights of 8 and 4 bits meet whole numbers (`whole`), eight lanes at a
-time (`lanes`). Plain PyTorch forms: `torch.nn.functional.linear`, `nextword.quant.linear`.
+bandwidth. So each thread streams whole rows of W (`rows`), four at a time; four rows of x share one pass and all that
+is loaded in it (`tile`). Weights in bf16 are widened in registers; weights of 8 and 4 bits meet whole numbers
+(`whole`), eight lanes at a time (`lanes`). Plain PyTorch forms: `torch.nn.functional.linear`, `nextword.quant.linear`.
 """
 
 import numba
@@ -18,17 +18,21 @@ from nextword.nn.kernels.rows import (
     FAST,
     LEAST,
     SHARED,
-    block_bf16,
-    block_int4,
-    block_int8,
-    dot_bf16,
-    dot_int4,
-    dot_int8,
+    TALL,
     dot_single,
-    dots_bf16,
-    dots_int4,
-    dots_int8,
     dots_single,
+    four_bf16,
+    four_int4,
+    four_int8,
+    one_bf16,
+    one_int4,
+    one_int8,
+    single_bf16,
+    single_int4,
+    single_int8,
+    two_bf16,
+    two_int4,
+    two_int8,
 )
 from nextword.nn.kernels.whole import GROUP, group_corrections, lane_corrections, whole_numbers
 
@@ -147,16 +151,21 @@ def _rows_times(place, scales, many, apart, width, x, count, y, kind, shift):
 
 
 def _times_bf16(place, scales, many, apart, width, x, count, y, kind, shift):
-    size, whole, row, step = width * 4, count - count % SHARED, apart * width * 2, apart * count
-    if count == 1 and many == SHARED:
-        block_bf16(place, row, x[0], width, y, step)
+    size, row, step, n = width * 4, apart * width * 2, apart * count, 0
+    if many < SHARED:
+        for r in range(many):
+            for n in range(count):
+                single_bf16(place + r * row, row, x[0] + n * size, width, y + (r * step + n) * 4, step)
         return
-    for r in range(many):
-        w, y_N = place + r * row, vector(y + r * step * 4, count, SINGLE)
-        for n in range(0, whole, SHARED):
-            dots_bf16(w, x[0] + n * size, width, y + (r * step + n) * 4)
-        for n in range(whole, count):
-            y_N[n] = dot_bf16(w, x[0] + n * size, width)
+    while n + 4 <= count:
+        for r in range(0, SHARED, TALL):
+            four_bf16(place + r * row, row, x[0] + n * size, width, y + (r * step + n) * 4, step)
+        n += 4
+    if n + 2 <= count:
+        two_bf16(place, row, x[0] + n * size, width, y + n * 4, step)
+        n += 2
+    if n < count:
+        one_bf16(place, row, x[0] + n * size, width, y + n * 4, step)
 
 
 def _times_single(place, scales, many, apart, width, x, count, y, kind, shift):
@@ -170,40 +179,50 @@ def _times_single(place, scales, many, apart, width, x, count, y, kind, shift):
 
 
 def _times_int8(place, scales, many, apart, width, x, count, y, kind, shift):
-    groups, whole, row, step = (width + GROUP - 1) // GROUP, count - count % SHARED, apart * width, apart * count
-    size, line, own = groups * GROUP, groups * CORRECTIONS, apart * scale_bytes(width, kind, shift)
-    for r in range(many):
-        scale = vector(scales + r * own, 1, SINGLE)[0]
-        for n in range(0, whole, SHARED):
-            q, corrections, s, to = x[0] + n * size, x[1] + n * line, x[2] + n * groups * 4, y + (r * step + n) * 4
-            dots_int8(place + r * row, width, q, corrections, s, scale, to)
-    for n in range(whole, count):
-        q, corrections, s = x[0] + n * size, x[1] + n * line, x[2] + n * groups * 4
-        if many == SHARED:
-            block_int8((place, row, scales, own), width, (q, corrections, s), y + n * 4, step)
-        else:
-            for r in range(many):
-                scale = vector(scales + r * own, 1, SINGLE)[0]
-                found = dot_int8(place + r * row, width, q, corrections, s, scale)
-                vector(y + (r * step + n) * 4, 1, SINGLE)[0] = found
+    groups, row, step, n = (width + GROUP - 1) // GROUP, apart * width, apart * count, 0
+    size, line, far, own = groups * GROUP, groups * CORRECTIONS, groups * 4, apart * scale_bytes(width, kind, shift)
+    if many < SHARED:
+        for r in range(many):
+            for n in range(count):
+                numbers = (x[0] + n * size, x[1] + n * line, x[2] + n * far)
+                single_int8((place + r * row, row, scales + r * own, own), width, numbers, y + (r * step + n) * 4, step)
+        return
+    while n + 4 <= count:
+        for r in range(0, SHARED, TALL):
+            numbers, to = (x[0] + n * size, x[1] + n * line, x[2] + n * far), y + (r * step + n) * 4
+            four_int8((place + r * row, row, scales + r * own, own), width, numbers, to, step)
+        n += 4
+    if n + 2 <= count:
+        numbers = (x[0] + n * size, x[1] + n * line, x[2] + n * far)
+        two_int8((place, row, scales, own), width, numbers, y + n * 4, step)
+        n += 2
+    if n < count:
+        numbers = (x[0] + n * size, x[1] + n * line, x[2] + n * far)
+        one_int8((place, row, scales, own), width, numbers, y + n * 4, step)
 
 
 def _times_int4(place, scales, many, apart, width, x, count, y, kind, shift):
-    groups, whole, row, step = width // GROUP, count - count % SHARED, apart * (width // 2), apart * count
+    groups, row, step, n = width // GROUP, apart * (width // 2), apart * count, 0
     line = (width >> min(shift, LEAST + 1)) * 4  # bytes of corrections, and of numbers' scales
     own = apart * scale_bytes(width, kind, shift)
-    for r in range(many):
-        for n in range(0, whole, SHARED):
-            q, corrections, s, to = x[0] + n * width, x[1] + n * line, x[2] + n * line, y + (r * step + n) * 4
-            dots_int4(place + r * row, scales + r * own, groups, q, corrections, s, to, shift)
-    for n in range(whole, count):
-        q, corrections, s = x[0] + n * width, x[1] + n * line, x[2] + n * line
-        if many == SHARED:
-            block_int4((place, row, scales, own), groups, (q, corrections, s), y + n * 4, step, shift)
-        else:
-            for r in range(many):
-                found = dot_int4(place + r * row, scales + r * own, groups, q, corrections, s, shift)
-                vector(y + (r * step + n) * 4, 1, SINGLE)[0] = found
+    if many < SHARED:
+        for r in range(many):
+            for n in range(count):
+                numbers, to = (x[0] + n * width, x[1] + n * line, x[2] + n * line), y + (r * step + n) * 4
+                single_int4((place + r * row, row, scales + r * own, own), groups, numbers, to, step, shift)
+        return
+    while n + 4 <= count:
+        for r in range(0, SHARED, TALL):
+            numbers, to = (x[0] + n * width, x[1] + n * line, x[2] + n * line), y + (r * step + n) * 4
+            four_int4((place + r * row, row, scales + r * own, own), groups, numbers, to, step, shift)
+        n += 4
+    if n + 2 <= count:
+        numbers = (x[0] + n * width, x[1] + n * line, x[2] + n * line)
+        two_int4((place, row, scales, own), groups, numbers, y + n * 4, step, shift)
+        n += 2
+    if n < count:
+        numbers = (x[0] + n * width, x[1] + n * line, x[2] + n * line)
+        one_int4((place, row, scales, own), groups, numbers, y + n * 4, step, shift)
 
 
 @numba.njit(parallel=ONLY_PRANGE, fastmath=True, nogil=True, error_model="numpy")

@@ -1,12 +1,11 @@
-"""Rows of weights times rows of x, one and one, one and four, or four and one, in each format of weights.
+"""Rows of weights times rows of x in each format of weights: four and four, four and two, four and one, one and one.
 
-Four rows of weights with one of x share the loads of x and the cost of beginning and ending; four of x with one of
-weights share the loads of weights. Several sums run side by side, because one alone would wait for its own last
-addition.
+Four rows of weights with one of x share the loads of x and the cost of beginning and ending; four with four are a tile
+(`tile`) whose time is that of multiplying.
 
-With weights of 8 and 4 bits all three add in the same order and round alike: what a row of x gives is the same number,
-to the last bit, whatever rows are beside it. It has to be, because the next layer rounds it to 8 bits: the least
-difference there would take some numbers to the neighbour of what they are else.
+With weights of 8 and 4 bits all add in the same order and round alike: what a row of x gives is the same number, to the
+last bit, whatever rows are beside it. It has to be, because the next layer rounds it to 8 bits: the least difference
+there would take some numbers to the neighbour of what they are else.
 
 Everything is an address: an array that is handed on is counted, and threads that count the same array wait for each
 other at every row.
@@ -19,27 +18,19 @@ from nextword.nn.kernels.bits import HALF, SINGLE, vector, widen
 from nextword.nn.kernels.lanes import (
     BYTES_AT_ONCE,
     LANES,
-    SCALES,
     alone,
+    at,
     both,
     fetch,
-    nothing,
-    plus_even_bf16,
-    plus_half_int8,
-    plus_high_int4,
-    plus_int4,
-    plus_int8,
-    plus_low_int4,
-    plus_odd_bf16,
-    plus_scales,
-    plus_shared_scales,
-    room,
-    total,
-    totals,
+    has,
+    put,
+    room_of,
 )
+from nextword.nn.kernels.tile import CHUNK, SIZE, plus_bf16, plus_int4, plus_int8, plus_scales, sums_of
 from nextword.nn.kernels.whole import GROUP
 
-SHARED = 4  # rows of x that use one loaded row of W together: their sums stay in registers
+SHARED = 4  # rows of weights, and of x, that use each other's numbers together
+TALL = SHARED if has("avx512vl") else 2  # rows of weights in a tile with four of x: sixteen sums take 32 registers
 CORRECTIONS = 4 * LANES  # bytes of the corrections of one group
 AHEAD = 512  # bytes further on in a row of 4 bits that memory is asked for; it finds those of 8 by itself
 LEAST = 5  # the shift of the smallest groups of weights of 4 bits: 32, half of a group of numbers
@@ -54,51 +45,6 @@ def dot(w_D, x_D):
     for d in range(x_D.shape[0]):
         sum_ += widen(w_D[d]) * x_D[d]
     return sum_
-
-
-@numba.njit(**FAST, inline="never")
-def write_four(y, step, a, b, c, d):
-    """The totals of four sums, to address y and `step` numbers further each."""
-    y_Z = vector(y, 3 * step + 1, SINGLE)
-    y_Z[0], y_Z[step], y_Z[2 * step], y_Z[3 * step] = totals(a, b, c, d)
-
-
-@numba.njit(**FAST, inline="never")
-def dot_bf16(w, x, width):
-    """The dot product of a row in bf16 with one of float32 in the order of `product.apart`, by their addresses."""
-    a, b, c, d = nothing(), nothing(), nothing(), nothing()
-    k = 0
-    while k + 32 <= width:
-        a = plus_even_bf16(a, w + k * 2, x + k * 4)
-        b = plus_odd_bf16(b, w + k * 2, x + k * 4 + 32)
-        c = plus_even_bf16(c, w + k * 2 + 32, x + k * 4 + 64)
-        d = plus_odd_bf16(d, w + k * 2 + 32, x + k * 4 + 96)
-        k += 32
-    if k + 16 <= width:
-        a = plus_even_bf16(a, w + k * 2, x + k * 4)
-        b = plus_odd_bf16(b, w + k * 2, x + k * 4 + 32)
-        k += 16
-    rest = dot(vector(w + k * 2, width - k, HALF), vector(x + k * 4, width - k, SINGLE))
-    return total(both(both(a, b), both(c, d))) + rest
-
-
-@numba.njit(**FAST, inline="never")
-def dots_bf16(w, x, width, y):
-    """Four of them with rows of x that follow each other, written to address y."""
-    a, b, c, d = nothing(), nothing(), nothing(), nothing()
-    row = width * 4
-    k = 0
-    while k + 16 <= width:
-        p, q = w + k * 2, x + k * 4
-        a = plus_odd_bf16(plus_even_bf16(a, p, q), p, q + 32)
-        b = plus_odd_bf16(plus_even_bf16(b, p, q + row), p, q + row + 32)
-        c = plus_odd_bf16(plus_even_bf16(c, p, q + 2 * row), p, q + 2 * row + 32)
-        d = plus_odd_bf16(plus_even_bf16(d, p, q + 3 * row), p, q + 3 * row + 32)
-        k += 16
-    write_four(y, 1, a, b, c, d)
-    rest_D, y_4 = vector(w + k * 2, width - k, HALF), vector(y, SHARED, SINGLE)
-    for n in range(SHARED):
-        y_4[n] += dot(rest_D, vector(x + n * row + k * 4, width - k, SINGLE))
 
 
 @numba.njit(**FAST, inline="never")
@@ -122,180 +68,124 @@ def dots_single(w, x, width, y):
 
 
 @numba.njit(**EXACT, inline="never")
-def dot_int8(w, width, q, corrections, s, scale):
-    """The dot product of a row of 8 bits with whole numbers, times the row's scale; all else by their addresses."""
-    a, groups = nothing(), width // GROUP
-    s_G = vector(s, groups + 1, SINGLE)
-    for g in range(groups):
-        a = plus_int8(a, w + g * GROUP, q + g * GROUP, corrections + g * CORRECTIONS, s_G[g])
-    if width % GROUP:
-        p, k, o = w + groups * GROUP, q + groups * GROUP, corrections + groups * CORRECTIONS
-        a = plus_half_int8(a, p, k, o, s_G[groups])
-    return total(a) * scale
+def plus_last_scales(sums, pairs, scales, own, numbers, place, first, count, shift):
+    """What `tile.plus_scales` does for the last of a chunk's `count`, fewer than eight from `first` on.
 
-
-@numba.njit(**EXACT, inline="never")
-def dots_int8(w, width, q, corrections, s, scale, y):
-    """Four of them, with rows of whole numbers that follow each other; written to address y."""
-    a, b, c, d = nothing(), nothing(), nothing(), nothing()
-    groups, each = width // GROUP, (width + GROUP - 1) // GROUP
-    row, line = each * GROUP, each * CORRECTIONS
-    s_4G = vector(s, SHARED * each, SINGLE).reshape((SHARED, each))
-    for g in range(groups):
-        p, k, o = w + g * GROUP, q + g * GROUP, corrections + g * CORRECTIONS
-        a = plus_int8(a, p, k, o, s_4G[0, g])
-        b = plus_int8(b, p, k + row, o + line, s_4G[1, g])
-        c = plus_int8(c, p, k + 2 * row, o + 2 * line, s_4G[2, g])
-        d = plus_int8(d, p, k + 3 * row, o + 3 * line, s_4G[3, g])
-    if width % GROUP:
-        p, k, o = w + groups * GROUP, q + groups * GROUP, corrections + groups * CORRECTIONS
-        a = plus_half_int8(a, p, k, o, s_4G[0, groups])
-        b = plus_half_int8(b, p, k + row, o + line, s_4G[1, groups])
-        c = plus_half_int8(c, p, k + 2 * row, o + 2 * line, s_4G[2, groups])
-        d = plus_half_int8(d, p, k + 3 * row, o + 3 * line, s_4G[3, groups])
-    write_four(y, 1, a, b, c, d)
-    y_4 = vector(y, SHARED, SINGLE)
-    for n in range(SHARED):
-        y_4[n] *= scale
-
-
-@numba.njit(**EXACT, forceinline=True)
-def plus_scales_of(before, scales, corrections, s, count, shift, place):
-    """before + `count` corrections by the scales of their weights, one for each product that has a scale of its own.
-
-    These scales, of weights times of numbers, are written to an address. All are addresses.
+    sums: the address of those of (rows, rows of numbers) `pairs`. numbers: their scales, corrections, and the bytes to
+    the next row's.
     """
-    rest, c = np.float32(0), 0
-    if shift <= LEAST + 1:
-        while c + LANES <= count:
-            before = plus_scales(before, scales + c * 2, s + c * 4, corrections + c * 4, place + c * 4)
-            c += LANES
-    elif shift == LEAST + 2:
-        while c + LANES <= count:
-            before = plus_shared_scales(before, scales + c, s + c * 4, corrections + c * 4, place + c * 4)
-            c += LANES
-    w_G, more = vector(scales, count, HALF), max(shift - LEAST - 1, 0)
-    s_C, off_C, out_C = vector(s, count, SINGLE), vector(corrections, count, SINGLE), vector(place, count, SINGLE)
-    while c < count:
-        scale = widen(w_G[c >> more])
-        out_C[c] = scale * s_C[c]
-        rest += scale * off_C[c]
-        c += 1
-    return both(before, alone(rest))
+    (high, wide), (s, corrections, line), more = pairs, numbers, max(shift - LEAST - 1, 0)
+    for r in range(high):
+        w_G = vector(scales + r * own, count, HALF)
+        for n in range(wide):
+            s_C, off_C = vector(s + n * line, count, SINGLE), vector(corrections + n * line, count, SINGLE)
+            out_C, rest, place_of_sum = vector(place, count, SINGLE), np.float32(0), sums + (r * wide + n) * SIZE
+            for c in range(first, count):
+                scale = widen(w_G[c >> more])
+                out_C[c] = scale * s_C[c]
+                rest += scale * off_C[c]
+            put(place_of_sum, both(at(place_of_sum), alone(rest)))
+            place += CHUNK * 4
 
 
-@numba.njit(**EXACT, forceinline=True)
-def plus_group_int4(before, w, q, place, shift):
-    """before + the product of 64 weights of 4 bits with whole numbers, by the one scale or the two at `place`."""
-    if shift == LEAST:
-        s_2 = vector(place, 2, SINGLE)
-        return plus_high_int4(plus_low_int4(before, w, q, s_2[0]), w, q + BYTES_AT_ONCE, s_2[1])
-    return plus_int4(before, w, q, vector(place, 1, SINGLE)[0])
+def make_bf16(high, wide):
+    """`high` rows in bf16, `row` bytes apart, with `wide` of x in the order of `product.apart`, one behind the other.
 
-
-@numba.njit(**EXACT, inline="never")
-def dot_int4(w, scales, groups, q, corrections, s, shift):
-    """The dot product of a row of 4 bits with whole numbers in `groups`; all by their addresses.
-
-    scales: of the row's groups of 2^shift weights. corrections, s: of groups of 2^shift numbers, 64 at most.
+    All by their addresses; to y, and `step` numbers further on for each row of weights.
     """
-    a, place = nothing(), room()
-    halves = 2 if shift == LEAST else 1
-    most = SCALES // SHARED // halves
-    for first in range(0, groups, most):
-        count, skipped = min(most, groups - first), first * halves * 4
-        own = scales + ((first * GROUP) >> shift) * 2
-        a = plus_scales_of(a, own, corrections + skipped, s + skipped, count * halves, shift, place)
-        for g in range(count):
-            p, k = w + (first + g) * BYTES_AT_ONCE, q + (first + g) * GROUP
-            a = plus_group_int4(a, p, k, place + g * halves * 4, shift)
-    return total(a)
+    kind, zero, _, _, written = sums_of(high, wide)
+    plus = plus_bf16(high, wide, kind)
+
+    @numba.njit(**FAST, inline="never")
+    def tile(w, row, x, width, y, step):
+        sums, k, size = zero(), 0, width * 4
+        while k + 16 <= width:
+            sums = plus(sums, w + k * 2, row, x + k * 4, size)
+            k += 16
+        written(sums, y, step)
+        if k < width:
+            for r in range(high):
+                w_D, y_N = vector(w + r * row + k * 2, width - k, HALF), vector(y + r * step * 4, wide, SINGLE)
+                for n in range(wide):
+                    y_N[n] += dot(w_D, vector(x + n * size + k * 4, width - k, SINGLE))
+
+    return tile
 
 
-@numba.njit(**EXACT, forceinline=True)
-def four_int4(weights, groups, numbers, line, y, step, shift):
-    """Four products of rows of 4 bits with whole numbers, `line` groups apart; to address y and `step` further each.
+def make_int8(high, wide):
+    """The same in 8 bits with whole numbers.
 
-    weights: the address of a row, bytes to the next one; the same of its scales. numbers: as `dot_int4` has them.
+    weights: the address of a row, bytes to the next one; the same of its scale. numbers: the addresses of numbers, what
+    their sums start with (`whole.lane_corrections`), and their scales.
     """
-    (w, row, scales, own), (q, corrections, s) = weights, numbers
-    a, b, c, d, place = nothing(), nothing(), nothing(), nothing(), room()
-    halves, size = 2 if shift == LEAST else 1, SCALES // SHARED * 4
-    most, far, apart = SCALES // SHARED // halves, line * GROUP, line * halves * 4
-    for first in range(0, groups, most):
-        count, skipped = min(most, groups - first), first * halves * 4
-        many, h = count * halves, scales + ((first * GROUP) >> shift) * 2
-        o, t = corrections + skipped, s + skipped
-        a = plus_scales_of(a, h, o, t, many, shift, place)
-        b = plus_scales_of(b, h + own, o + apart, t + apart, many, shift, place + size)
-        c = plus_scales_of(c, h + 2 * own, o + 2 * apart, t + 2 * apart, many, shift, place + 2 * size)
-        d = plus_scales_of(d, h + 3 * own, o + 3 * apart, t + 3 * apart, many, shift, place + 3 * size)
-        for g in range(count):
-            p, k, at = w + (first + g) * BYTES_AT_ONCE, q + (first + g) * GROUP, place + g * halves * 4
-            if row:
-                for r in range(SHARED):
-                    fetch(p + r * row + AHEAD)
-            a = plus_group_int4(a, p, k, at, shift)
-            b = plus_group_int4(b, p + row, k + far, at + size, shift)
-            c = plus_group_int4(c, p + 2 * row, k + 2 * far, at + 2 * size, shift)
-            d = plus_group_int4(d, p + 3 * row, k + 3 * far, at + 3 * size, shift)
-    write_four(y, step, a, b, c, d)
+    kind, zero, _, _, written = sums_of(high, wide)
+    plus, plus_half = plus_int8(high, wide, kind, 2), plus_int8(high, wide, kind, 1)
+
+    @numba.njit(**EXACT, inline="never")
+    def tile(weights, width, numbers, y, step):
+        (w, row, scales, own), (q, corrections, s) = weights, numbers
+        groups, each = width // GROUP, (width + GROUP - 1) // GROUP
+        strides = (each * GROUP, each * CORRECTIONS, each * 4)
+        sums = zero()
+        for g in range(groups):
+            sums = plus(sums, w + g * GROUP, row, q + g * GROUP, corrections + g * CORRECTIONS, s + g * 4, strides)
+        if width % GROUP:
+            p, k, o = w + groups * GROUP, q + groups * GROUP, corrections + groups * CORRECTIONS
+            sums = plus_half(sums, p, row, k, o, s + groups * 4, strides)
+        written(sums, y, step)
+        for r in range(high):
+            scale, y_N = vector(scales + r * own, 1, SINGLE)[0], vector(y + r * step * 4, wide, SINGLE)
+            for n in range(wide):
+                y_N[n] *= scale
+
+    return tile
 
 
-@numba.njit(**EXACT, inline="never")
-def dots_int4(w, scales, groups, q, corrections, s, y, shift):
-    """Four of them with rows of whole numbers that follow each other, written to address y."""
-    four_int4((w, 0, scales, 0), groups, (q, corrections, s), groups, y, 1, shift)
+def make_int4(high, wide):
+    """The same in 4 bits, of which `groups` times 64 are a row.
 
-
-@numba.njit(**FAST, inline="never")
-def block_bf16(w, row, x, width, y, step):
-    """Four rows of weights, `row` bytes apart, with one of x in the order of `product.apart`; to y, `step` apart."""
-    a, b, c, d = nothing(), nothing(), nothing(), nothing()
-    k = 0
-    while k + 16 <= width:
-        p, q = w + k * 2, x + k * 4
-        a = plus_odd_bf16(plus_even_bf16(a, p, q), p, q + 32)
-        b = plus_odd_bf16(plus_even_bf16(b, p + row, q), p + row, q + 32)
-        c = plus_odd_bf16(plus_even_bf16(c, p + 2 * row, q), p + 2 * row, q + 32)
-        d = plus_odd_bf16(plus_even_bf16(d, p + 3 * row, q), p + 3 * row, q + 32)
-        k += 16
-    write_four(y, step, a, b, c, d)
-    rest_D, y_Z = vector(x + k * 4, width - k, SINGLE), vector(y, 3 * step + 1, SINGLE)
-    for r in range(SHARED):
-        y_Z[r * step] += dot(vector(w + r * row + k * 2, width - k, HALF), rest_D)
-
-
-@numba.njit(**EXACT, inline="never")
-def block_int8(weights, width, numbers, y, step):
-    """Four rows of 8 bits with one of whole numbers; to address y and `step` numbers further each.
-
-    weights: the address of a row, bytes to the next one; the same of its scale. numbers: as `dot_int8` has them.
+    numbers: the addresses of numbers, and of the corrections and scales of `whole.group_corrections`.
     """
-    (w, row, scales, own), (q, corrections, s) = weights, numbers
-    a, b, c, d = nothing(), nothing(), nothing(), nothing()
-    groups = width // GROUP
-    s_G = vector(s, groups + 1, SINGLE)
-    for g in range(groups):
-        p, k, o = w + g * GROUP, q + g * GROUP, corrections + g * CORRECTIONS
-        a = plus_int8(a, p, k, o, s_G[g])
-        b = plus_int8(b, p + row, k, o, s_G[g])
-        c = plus_int8(c, p + 2 * row, k, o, s_G[g])
-        d = plus_int8(d, p + 3 * row, k, o, s_G[g])
-    if width % GROUP:
-        p, k, o = w + groups * GROUP, q + groups * GROUP, corrections + groups * CORRECTIONS
-        a = plus_half_int8(a, p, k, o, s_G[groups])
-        b = plus_half_int8(b, p + row, k, o, s_G[groups])
-        c = plus_half_int8(c, p + 2 * row, k, o, s_G[groups])
-        d = plus_half_int8(d, p + 3 * row, k, o, s_G[groups])
-    far = own // SINGLE.itemsize
-    y_Z, s_Z = vector(y, 3 * step + 1, SINGLE), vector(scales, 3 * far + 1, SINGLE)
-    first, second, third, fourth = totals(a, b, c, d)
-    y_Z[0], y_Z[step] = first * s_Z[0], second * s_Z[far]
-    y_Z[2 * step], y_Z[3 * step] = third * s_Z[2 * far], fourth * s_Z[3 * far]
+    kind, zero, kept, keep, written = sums_of(high, wide)
+    plus, plus_halves = plus_int4(high, wide, kind, 1), plus_int4(high, wide, kind, 2)
+    plus_own, plus_shared = plus_scales(high, wide, kind, 1), plus_scales(high, wide, kind, 2)
+    room_of_scales, room_of_sums = room_of(high * wide * CHUNK), room_of(high * wide * LANES)
+
+    @numba.njit(**EXACT, inline="never")
+    def tile(weights, groups, numbers, y, step, shift):
+        (w, row, scales, own), (q, corrections, s) = weights, numbers
+        halves = 2 if shift == LEAST else 1
+        size, line, place, aside = groups * GROUP, groups * halves * 4, room_of_scales(), room_of_sums()
+        sums = zero()
+        for first in range(0, groups, CHUNK // halves):
+            count, skipped = min(CHUNK // halves, groups - first), first * halves * 4
+            h, o, t, c = scales + ((first * GROUP) >> shift) * 2, corrections + skipped, s + skipped, 0
+            if shift <= LEAST + 1:
+                while c + LANES <= count * halves:
+                    sums = plus_own(sums, h + c * 2, own, t + c * 4, o + c * 4, line, place + c * 4)
+                    c += LANES
+            elif shift == LEAST + 2:
+                while c + LANES <= count * halves:
+                    sums = plus_shared(sums, h + c, own, t + c * 4, o + c * 4, line, place + c * 4)
+                    c += LANES
+            if c < count * halves:
+                keep(sums, aside)
+                plus_last_scales(aside, (high, wide), h, own, (t, o, line), place, c, count * halves, shift)
+                sums = kept(aside)
+            for g in range(count):
+                p, k = w + (first + g) * BYTES_AT_ONCE, q + (first + g) * GROUP
+                if wide == 1:
+                    for r in range(high):
+                        fetch(p + r * row + AHEAD)
+                if halves == 1:
+                    sums = plus(sums, p, row, k, size, place + g * 4)
+                else:
+                    sums = plus_halves(sums, p, row, k, size, place + g * 8)
+        written(sums, y, step)
+
+    return tile
 
 
-@numba.njit(**EXACT, inline="never")
-def block_int4(weights, groups, numbers, y, step, shift):
-    """Four rows of 4 bits with one of whole numbers; all as in `four_int4`."""
-    four_int4(weights, groups, numbers, 0, y, step, shift)
+four_bf16, two_bf16, one_bf16, single_bf16 = (make_bf16(*size) for size in ((TALL, 4), (4, 2), (4, 1), (1, 1)))
+four_int8, two_int8, one_int8, single_int8 = (make_int8(*size) for size in ((TALL, 4), (4, 2), (4, 1), (1, 1)))
+four_int4, two_int4, one_int4, single_int4 = (make_int4(*size) for size in ((TALL, 4), (4, 2), (4, 1), (1, 1)))
