@@ -1,5 +1,6 @@
 """`nextword serve`: a model for many users at once."""
 
+import logging
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ except ImportError as error:
     raise missing_extra(str(error.name), "serve") from None
 
 STOP_SECONDS = 5  # after the grace: for answers to be sent
+LEFT = "socket.send() raised exception."  # what asyncio logs of each event to a reader who has just left
 
 
 class Server(uvicorn.Server):
@@ -28,12 +30,18 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self.service = service
+        logging.getLogger("asyncio").addFilter(told)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called at SIGTERM and SIGINT. Having ended as it was told, the process does not raise the signal again."""
         self.service.closing = True
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+
+
+def told(record: logging.LogRecord) -> bool:
+    """Whether a line of asyncio's log says something: readers leave all the time."""
+    return record.msg != LEFT
 
 
 def main(settings: ServeSettings) -> int:
