@@ -44,7 +44,7 @@ def address(tensor: Tensor) -> int:
 
 
 @intrinsic
-def _bits_as_float(context, bits):
+def bits_as_float(context, bits):
     """float32 with the given 32 bits."""
 
     def generate(context, builder, signature, arguments):
@@ -82,5 +82,5 @@ def widen(number):
 @overload(widen)
 def _widen(number):
     if number == types.uint16:
-        return lambda number: _bits_as_float(np.uint32(number) << np.uint32(16))
+        return lambda number: bits_as_float(np.uint32(number) << np.uint32(16))
     return lambda number: number

@@ -22,8 +22,9 @@ from numba.core.extending import overload
 
 from nextword.nn.kernels.attention import attend
 from nextword.nn.kernels.bits import SINGLE, vector, widen
+from nextword.nn.kernels.exponential import exponential
 from nextword.nn.kernels.product import INT8, padded, product, row_bytes
-from nextword.nn.kernels.rows import FAST
+from nextword.nn.kernels.rows import EXACT, FAST
 
 # The tables of addresses. Of each layer: norms with gain and bias, matrices with numbers, scales and bias.
 NORMS = ("attention_norm", "query_norm", "key_norm", "feedforward_norm")
@@ -111,22 +112,22 @@ def store(y_NKE, place, slots, positions, blocks_BM, shape_PKSE):
                 cell_E[e] = y_NKE[n, k, e]
 
 
-@numba.njit(**FAST)
+@numba.njit(**EXACT)
 def activate(x_F, number):
     """The activation of that number in ACTIVATIONS, in place."""
     if number == 0:
         for f in range(x_F.shape[0]):
-            x_F[f] = x_F[f] / (np.float32(1) + math.exp(-x_F[f]))
+            x_F[f] = x_F[f] / (np.float32(1) + exponential(-x_F[f]))
     elif number == 1:
         for f in range(x_F.shape[0]):
             x_F[f] = np.float32(0.5) * x_F[f] * (np.float32(1) + math.erf(x_F[f] * ROOT_HALF))
     elif number == 2:
         for f in range(x_F.shape[0]):
             inner = TANH * (x_F[f] + CUBE * x_F[f] * x_F[f] * x_F[f])
-            x_F[f] = x_F[f] / (np.float32(1) + math.exp(np.float32(-2) * inner))  # (1 + tanh z) / 2 = σ(2z)
+            x_F[f] = x_F[f] / (np.float32(1) + exponential(np.float32(-2) * inner))  # (1 + tanh z) / 2 = σ(2z)
     elif number == 5:
         for f in range(x_F.shape[0]):
-            x_F[f] = x_F[f] / (np.float32(1) + math.exp(-QUICK * x_F[f]))
+            x_F[f] = x_F[f] / (np.float32(1) + exponential(-QUICK * x_F[f]))
     else:
         for f in range(x_F.shape[0]):
             x_F[f] = max(x_F[f], np.float32(0))

@@ -19,18 +19,20 @@ from nextword.nn.kernels.rows import (
     LEAST,
     SHARED,
     TALL,
-    dot_single,
-    dots_single,
     four_bf16,
+    four_fp32,
     four_int4,
     four_int8,
     one_bf16,
+    one_fp32,
     one_int4,
     one_int8,
     single_bf16,
+    single_fp32,
     single_int4,
     single_int8,
     two_bf16,
+    two_fp32,
     two_int4,
     two_int8,
 )
@@ -150,32 +152,31 @@ def _rows_times(place, scales, many, apart, width, x, count, y, kind, shift):
     return {INT8: _times_int8, INT4: _times_int4, BF16: _times_bf16, FP32: _times_single}[kind.dtype]
 
 
-def _times_bf16(place, scales, many, apart, width, x, count, y, kind, shift):
-    size, row, step, n = width * 4, apart * width * 2, apart * count, 0
-    if many < SHARED:
-        for r in range(many):
-            for n in range(count):
-                single_bf16(place + r * row, row, x[0] + n * size, width, y + (r * step + n) * 4, step)
-        return
-    while n + 4 <= count:
-        for r in range(0, SHARED, TALL):
-            four_bf16(place + r * row, row, x[0] + n * size, width, y + (r * step + n) * 4, step)
-        n += 4
-    if n + 2 <= count:
-        two_bf16(place, row, x[0] + n * size, width, y + n * 4, step)
-        n += 2
-    if n < count:
-        one_bf16(place, row, x[0] + n * size, width, y + n * 4, step)
+def _times_floats(four, two, one, single, stored):
+    """With tiles of one format, whose numbers are of `stored` bytes."""
+
+    def times(place, scales, many, apart, width, x, count, y, kind, shift):
+        size, row, step, n = width * 4, apart * width * stored, apart * count, 0
+        if many < SHARED:
+            for r in range(many):
+                for n in range(count):
+                    single(place + r * row, row, x[0] + n * size, width, y + (r * step + n) * 4, step)
+            return
+        while n + 4 <= count:
+            for r in range(0, SHARED, TALL):
+                four(place + r * row, row, x[0] + n * size, width, y + (r * step + n) * 4, step)
+            n += 4
+        if n + 2 <= count:
+            two(place, row, x[0] + n * size, width, y + n * 4, step)
+            n += 2
+        if n < count:
+            one(place, row, x[0] + n * size, width, y + n * 4, step)
+
+    return times
 
 
-def _times_single(place, scales, many, apart, width, x, count, y, kind, shift):
-    size, whole, row, step = width * 4, count - count % SHARED, apart * width * 4, apart * count
-    for r in range(many):
-        w, y_N = place + r * row, vector(y + r * step * 4, count, SINGLE)
-        for n in range(0, whole, SHARED):
-            dots_single(w, x[0] + n * size, width, y + (r * step + n) * 4)
-        for n in range(whole, count):
-            y_N[n] = dot_single(w, x[0] + n * size, width)
+_times_bf16 = _times_floats(four_bf16, two_bf16, one_bf16, single_bf16, HALF.itemsize)
+_times_single = _times_floats(four_fp32, two_fp32, one_fp32, single_fp32, SINGLE.itemsize)
 
 
 def _times_int8(place, scales, many, apart, width, x, count, y, kind, shift):

@@ -26,7 +26,7 @@ from nextword.nn.kernels.lanes import (
     put,
     room_of,
 )
-from nextword.nn.kernels.tile import CHUNK, SIZE, plus_bf16, plus_int4, plus_int8, plus_scales, sums_of
+from nextword.nn.kernels.tile import CHUNK, SIZE, plus_bf16, plus_int4, plus_int8, plus_scales, plus_single, sums_of
 from nextword.nn.kernels.whole import GROUP
 
 SHARED = 4  # rows of weights, and of x, that use each other's numbers together
@@ -45,26 +45,6 @@ def dot(w_D, x_D):
     for d in range(x_D.shape[0]):
         sum_ += widen(w_D[d]) * x_D[d]
     return sum_
-
-
-@numba.njit(**FAST, inline="never")
-def dot_single(w, x, width):
-    """The dot product of two rows of float32, by their addresses."""
-    return dot(vector(w, width, SINGLE), vector(x, width, SINGLE))
-
-
-@numba.njit(**FAST, inline="never")
-def dots_single(w, x, width, y):
-    """Four of them with rows of x that follow each other, written to address y."""
-    a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-    w_D, x_4D = vector(w, width, SINGLE), vector(x, 4 * width, SINGLE).reshape((4, width))
-    for k in range(width):
-        a += w_D[k] * x_4D[0, k]
-        b += w_D[k] * x_4D[1, k]
-        c += w_D[k] * x_4D[2, k]
-        d += w_D[k] * x_4D[3, k]
-    y_4 = vector(y, SHARED, SINGLE)
-    y_4[0], y_4[1], y_4[2], y_4[3] = a, b, c, d
 
 
 @numba.njit(**EXACT, inline="never")
@@ -106,6 +86,27 @@ def make_bf16(high, wide):
         if k < width:
             for r in range(high):
                 w_D, y_N = vector(w + r * row + k * 2, width - k, HALF), vector(y + r * step * 4, wide, SINGLE)
+                for n in range(wide):
+                    y_N[n] += dot(w_D, vector(x + n * size + k * 4, width - k, SINGLE))
+
+    return tile
+
+
+def make_single(high, wide):
+    """The same of float32 with x as it is; all sums in one order, whatever else is in the tile."""
+    kind, zero, _, _, written = sums_of(high, wide)
+    plus = plus_single(high, wide, kind)
+
+    @numba.njit(**EXACT, inline="never")
+    def tile(w, row, x, width, y, step):
+        sums, k, size = zero(), 0, width * 4
+        while k + LANES <= width:
+            sums = plus(sums, w + k * 4, row, x + k * 4, size)
+            k += LANES
+        written(sums, y, step)
+        if k < width:
+            for r in range(high):
+                w_D, y_N = vector(w + r * row + k * 4, width - k, SINGLE), vector(y + r * step * 4, wide, SINGLE)
                 for n in range(wide):
                     y_N[n] += dot(w_D, vector(x + n * size + k * 4, width - k, SINGLE))
 
@@ -187,5 +188,6 @@ def make_int4(high, wide):
 
 
 four_bf16, two_bf16, one_bf16, single_bf16 = (make_bf16(*size) for size in ((TALL, 4), (4, 2), (4, 1), (1, 1)))
+four_fp32, two_fp32, one_fp32, single_fp32 = (make_single(*size) for size in ((TALL, 4), (4, 2), (4, 1), (1, 1)))
 four_int8, two_int8, one_int8, single_int8 = (make_int8(*size) for size in ((TALL, 4), (4, 2), (4, 1), (1, 1)))
 four_int4, two_int4, one_int4, single_int4 = (make_int4(*size) for size in ((TALL, 4), (4, 2), (4, 1), (1, 1)))

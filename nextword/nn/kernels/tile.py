@@ -132,6 +132,74 @@ def plus_bf16(high, wide, kind):
     return plus
 
 
+def plus_single(high, wide, kind):
+    """An intrinsic: 8 more float32 of each row of weights with as many of x; addresses as for bf16."""
+
+    @intrinsic
+    def plus(context, sums, w, row, x, size):
+        def generate(context, builder, signature, arguments):
+            sums, w, row, x, size = arguments
+            each = [builder.extract_value(sums, i) for i in range(high * wide)]
+            weights = [loaded(builder, _step(builder, w, r, row), FLOATS) for r in range(high)]
+            for n in range(wide):
+                numbers = loaded(builder, _step(builder, x, n, size), FLOATS)
+                for r in range(high):
+                    each[r * wide + n] = fused(builder, each[r * wide + n], weights[r], numbers)
+            return context.make_tuple(builder, signature.return_type, each)
+
+        return kind(kind, *[types.int64] * 4), generate
+
+    return plus
+
+
+def weighted_of(high, wide):
+    """Intrinsics of high · wide sums of 8 float32: of `wide` rows of outputs, `high` times 8 numbers of each.
+
+    They are taken from an address (with bytes to the next row), a row of numbers is added by the weight that each row
+    of outputs has for it (address, bytes to the next one's), and they are put back.
+    """
+    kind = types.UniTuple(lanes, high * wide)
+
+    def places(builder, out, row):
+        each = [(r, n) for r in range(high) for n in range(wide)]
+        return [_later(builder, _step(builder, out, n, row), r * SIZE) for r, n in each]
+
+    @intrinsic
+    def taken(context, out, row):
+        def generate(context, builder, signature, arguments):
+            each = [loaded(builder, place, FLOATS) for place in places(builder, *arguments)]
+            return context.make_tuple(builder, signature.return_type, each)
+
+        return kind(types.int64, types.int64), generate
+
+    @intrinsic
+    def plus(context, sums, weights, apart, v):
+        def generate(context, builder, signature, arguments):
+            sums, weights, apart, v = arguments
+            each = [builder.extract_value(sums, i) for i in range(high * wide)]
+            numbers = [loaded(builder, _later(builder, v, r * SIZE), FLOATS) for r in range(high)]
+            for n in range(wide):
+                place = builder.inttoptr(_step(builder, weights, n, apart), F32.as_pointer())
+                weight = spread(builder, builder.load(place))
+                for r in range(high):
+                    each[r * wide + n] = fused(builder, each[r * wide + n], numbers[r], weight)
+            return context.make_tuple(builder, signature.return_type, each)
+
+        return kind(kind, types.int64, types.int64, types.int64), generate
+
+    @intrinsic
+    def back(context, sums, out, row):
+        def generate(context, builder, signature, arguments):
+            sums, out, row = arguments
+            for i, place in enumerate(places(builder, out, row)):
+                builder.store(builder.extract_value(sums, i), builder.inttoptr(place, FLOATS.as_pointer())).align = 4
+            return context.get_dummy_value()
+
+        return types.none(kind, types.int64, types.int64), generate
+
+    return taken, plus, back
+
+
 def plus_int8(high, wide, kind, parts):
     """An intrinsic: a group of 64 weights of 8 bits (32: `parts` 1) with whole numbers.
 
