@@ -18,6 +18,7 @@ from nextword.nn.cache import KVCache
 from nextword.nn.kernels import decoder_step as kernel
 from nextword.nn.kernels import disk, threads
 from nextword.nn.kernels.bits import KINDS, NAMES, address
+from nextword.nn.kernels.lanes import LANES
 from nextword.nn.norm import AboutOneRMSNorm, LayerNorm
 from nextword.nn.paged import PagedCache
 from nextword.nn.position.rope import Rotation
@@ -105,12 +106,18 @@ class CompiledSteps:
             self.held[id(tensor)] = tensor, tensor.data.to(dtype).contiguous()
         return address(self.held[id(tensor)][1])
 
+    def keep_scales(self, scales_NG: Tensor) -> int:
+        """The address of weights' scales; of a copy with zeros behind it, where the last are read beyond their end."""
+        if scales_NG.shape[1] % LANES and id(scales_NG) not in self.held:
+            self.held[id(scales_NG)] = scales_NG, torch.cat((scales_NG.flatten(), scales_NG.new_zeros(LANES)))
+        return self.keep(scales_NG, scales_NG.dtype)
+
     def places(self, layer: nn.Module, dtype: torch.dtype) -> tuple[int, int, int]:
         """The addresses of a layer's matrix, of its scales and of its bias."""
         bias = layer.bias if isinstance(layer, nn.Linear | QuantisedLinear) else None
         bias_place = 0 if bias is None else self.keep(bias, torch.float32)
         if isinstance(layer, QuantisedLinear | Coded):
-            return self.keep(layer.codes, layer.codes.dtype), self.keep(layer.scales, layer.scales.dtype), bias_place
+            return self.keep(layer.codes, layer.codes.dtype), self.keep_scales(layer.scales), bias_place
         return self.keep(layer.weight, dtype), 0, bias_place
 
     def norm_places(self, norm: object) -> tuple[int, int]:

@@ -52,8 +52,8 @@ for width in (32, 96, 320, 640, 4224):  # scales by eights and some left; the la
         each_row = [(place(q[n]), place(corrections[n]), place(by[n])) for n in range(4)]
         kind, scales, own = "int8", full, 4
         if bits == 4:
-            kind, scales = "int4", halves.view(torch.uint16).numpy()
-            own = scales.strides[0]
+            kind, own = "int4", halves.shape[1] * 2
+            scales = np.concatenate((halves.view(torch.uint16).numpy().ravel(), np.full(8, 0x3F80, np.uint16)))
         length, more = (stored, ()) if bits == 8 else (s.shape[1], (shift,))
         found = {name: np.empty((4, 4), np.float32) for name in TILES}  # by row of w, then of x
         for name, y in found.items():

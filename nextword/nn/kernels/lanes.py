@@ -162,26 +162,6 @@ def totals_of(builder, a, b, c, d):
     return builder.fadd(fours, builder.shuffle_vector(fours, ir.Constant(FLOATS, ir.Undefined), moved))
 
 
-@intrinsic
-def alone(context, number):
-    """A number and seven zeros."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.insert_element(all_of(FLOATS, 0.0), arguments[0], ir.Constant(I32, 0))
-
-    return lanes(types.float32), generate
-
-
-@intrinsic
-def both(context, x, y):
-    """x + y."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.fadd(*arguments, flags=["fast"])
-
-    return lanes(lanes, lanes), generate
-
-
 def halves_of(builder, packed):
     """The lower and the upper halves of bytes."""
     upper = builder.lshr(builder.bitcast(packed, SHORTS), all_of(SHORTS, SHIFT))  # there is no shift of bytes
@@ -217,25 +197,3 @@ def room_of(count):
         return types.int64(), generate
 
     return room
-
-
-@intrinsic
-def at(context, place):
-    """The eight float32 at an address."""
-
-    def generate(context, builder, signature, arguments):
-        return loaded(builder, arguments[0], FLOATS)
-
-    return lanes(types.int64), generate
-
-
-@intrinsic
-def put(context, place, x):
-    """Writes them there."""
-
-    def generate(context, builder, signature, arguments):
-        place, x = arguments
-        builder.store(x, builder.inttoptr(place, FLOATS.as_pointer())).align = 4
-        return context.get_dummy_value()
-
-    return types.none(types.int64, lanes), generate

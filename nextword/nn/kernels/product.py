@@ -204,7 +204,7 @@ def _times_int8(place, scales, many, apart, width, x, count, y, kind, shift):
 
 def _times_int4(place, scales, many, apart, width, x, count, y, kind, shift):
     groups, row, step, n = width // GROUP, apart * (width // 2), apart * count, 0
-    line = (width >> min(shift, LEAST + 1)) * 4  # bytes of corrections, and of numbers' scales
+    line = ((width >> min(shift, LEAST + 1)) + LANES) * 4  # bytes of corrections, and of numbers' scales
     own = apart * scale_bytes(width, kind, shift)
     if many < SHARED:
         for r in range(many):

@@ -18,15 +18,11 @@ from nextword.nn.kernels.bits import HALF, SINGLE, vector, widen
 from nextword.nn.kernels.lanes import (
     BYTES_AT_ONCE,
     LANES,
-    alone,
-    at,
-    both,
     fetch,
     has,
-    put,
     room_of,
 )
-from nextword.nn.kernels.tile import CHUNK, SIZE, plus_bf16, plus_int4, plus_int8, plus_scales, plus_single, sums_of
+from nextword.nn.kernels.tile import CHUNK, plus_bf16, plus_int4, plus_int8, plus_scales, plus_single, sums_of
 from nextword.nn.kernels.whole import GROUP
 
 SHARED = 4  # rows of weights, and of x, that use each other's numbers together
@@ -48,24 +44,16 @@ def dot(w_D, x_D):
 
 
 @numba.njit(**EXACT, inline="never")
-def plus_last_scales(sums, pairs, scales, own, numbers, place, first, count, shift):
-    """What `tile.plus_scales` does for the last of a chunk's `count`, fewer than eight from `first` on.
+def spread_scales(scales, own, high, first, count, more, out):
+    """Of each of `high` rows the scales of products first ... first + 7, 2^more of which share one; 0 from `count` on.
 
-    sums: the address of those of (rows, rows of numbers) `pairs`. numbers: their scales, corrections, and the bytes to
-    the next row's.
+    scales: the address of those of the first row, `own` bytes to the next one's. out: where they are written.
     """
-    (high, wide), (s, corrections, line), more = pairs, numbers, max(shift - LEAST - 1, 0)
+    out_RC = vector(out, high * LANES, HALF).reshape((high, LANES))
     for r in range(high):
-        w_G = vector(scales + r * own, count, HALF)
-        for n in range(wide):
-            s_C, off_C = vector(s + n * line, count, SINGLE), vector(corrections + n * line, count, SINGLE)
-            out_C, rest, place_of_sum = vector(place, count, SINGLE), np.float32(0), sums + (r * wide + n) * SIZE
-            for c in range(first, count):
-                scale = widen(w_G[c >> more])
-                out_C[c] = scale * s_C[c]
-                rest += scale * off_C[c]
-            put(place_of_sum, both(at(place_of_sum), alone(rest)))
-            place += CHUNK * 4
+        w_G = vector(scales + r * own, (count - 1 >> more) + 1, HALF)
+        for c in range(LANES):
+            out_RC[r, c] = w_G[(first + c) >> more] if first + c < count else 0
 
 
 def make_bf16(high, wide):
@@ -73,7 +61,7 @@ def make_bf16(high, wide):
 
     All by their addresses; to y, and `step` numbers further on for each row of weights.
     """
-    kind, zero, _, _, written = sums_of(high, wide)
+    kind, zero, written = sums_of(high, wide)
     plus = plus_bf16(high, wide, kind)
 
     @numba.njit(**FAST, inline="never")
@@ -94,7 +82,7 @@ def make_bf16(high, wide):
 
 def make_single(high, wide):
     """The same of float32 with x as it is; all sums in one order, whatever else is in the tile."""
-    kind, zero, _, _, written = sums_of(high, wide)
+    kind, zero, written = sums_of(high, wide)
     plus = plus_single(high, wide, kind)
 
     @numba.njit(**EXACT, inline="never")
@@ -119,7 +107,7 @@ def make_int8(high, wide):
     weights: the address of a row, bytes to the next one; the same of its scale. numbers: the addresses of numbers, what
     their sums start with (`whole.lane_corrections`), and their scales.
     """
-    kind, zero, _, _, written = sums_of(high, wide)
+    kind, zero, written = sums_of(high, wide)
     plus, plus_half = plus_int8(high, wide, kind, 2), plus_int8(high, wide, kind, 1)
 
     @numba.njit(**EXACT, inline="never")
@@ -145,34 +133,34 @@ def make_int8(high, wide):
 def make_int4(high, wide):
     """The same in 4 bits, of which `groups` times 64 are a row.
 
-    numbers: the addresses of numbers, and of the corrections and scales of `whole.group_corrections`.
+    numbers: the addresses of numbers, and of the corrections and scales of `whole.group_corrections`. Eight of these
+    and of the weights' scales are read at once, the last of a row with what follows: behind numbers' there are zeros,
+    so that behind weights' there may be any number, but there must be one, behind the last row's, too.
     """
-    kind, zero, kept, keep, written = sums_of(high, wide)
+    kind, zero, written = sums_of(high, wide)
     plus, plus_halves = plus_int4(high, wide, kind, 1), plus_int4(high, wide, kind, 2)
     plus_own, plus_shared = plus_scales(high, wide, kind, 1), plus_scales(high, wide, kind, 2)
-    room_of_scales, room_of_sums = room_of(high * wide * CHUNK), room_of(high * wide * LANES)
+    room_of_products, room_of_few = room_of(high * wide * CHUNK), room_of(high * LANES)
 
     @numba.njit(**EXACT, inline="never")
     def tile(weights, groups, numbers, y, step, shift):
         (w, row, scales, own), (q, corrections, s) = weights, numbers
-        halves = 2 if shift == LEAST else 1
-        size, line, place, aside = groups * GROUP, groups * halves * 4, room_of_scales(), room_of_sums()
+        halves, more = 2 if shift == LEAST else 1, max(shift - LEAST - 1, 0)
+        size, line, place, few = groups * GROUP, (groups * halves + LANES) * 4, room_of_products(), room_of_few()
         sums = zero()
         for first in range(0, groups, CHUNK // halves):
             count, skipped = min(CHUNK // halves, groups - first), first * halves * 4
             h, o, t, c = scales + ((first * GROUP) >> shift) * 2, corrections + skipped, s + skipped, 0
-            if shift <= LEAST + 1:
-                while c + LANES <= count * halves:
-                    sums = plus_own(sums, h + c * 2, own, t + c * 4, o + c * 4, line, place + c * 4)
-                    c += LANES
-            elif shift == LEAST + 2:
-                while c + LANES <= count * halves:
-                    sums = plus_shared(sums, h + c, own, t + c * 4, o + c * 4, line, place + c * 4)
-                    c += LANES
-            if c < count * halves:
-                keep(sums, aside)
-                plus_last_scales(aside, (high, wide), h, own, (t, o, line), place, c, count * halves, shift)
-                sums = kept(aside)
+            while more == 0 and c < count * halves:
+                sums = plus_own(sums, h + c * 2, own, t + c * 4, o + c * 4, line, place + c * 4)
+                c += LANES
+            while more == 1 and c < count * halves:
+                sums = plus_shared(sums, h + c, own, t + c * 4, o + c * 4, line, place + c * 4)
+                c += LANES
+            while c < count * halves:
+                spread_scales(h, own, high, c, count * halves, more, few)
+                sums = plus_own(sums, few, LANES * 2, t + c * 4, o + c * 4, line, place + c * 4)
+                c += LANES
             for g in range(count):
                 p, k = w + (first + g) * BYTES_AT_ONCE, q + (first + g) * GROUP
                 if wide == 1:

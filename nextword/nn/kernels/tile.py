@@ -50,7 +50,7 @@ def _later(builder, place, count):
 
 
 def sums_of(high, wide):
-    """Intrinsics of high · wide sums: all 0, those at an address, to put them there, and to write their totals."""
+    """Intrinsics of high · wide sums: all 0, and to write their totals."""
     kind = types.UniTuple(lanes, high * wide)
 
     @intrinsic
@@ -59,25 +59,6 @@ def sums_of(high, wide):
             return context.make_tuple(builder, signature.return_type, [all_of(FLOATS, 0.0)] * (high * wide))
 
         return kind(), generate
-
-    @intrinsic
-    def kept(context, place):
-        def generate(context, builder, signature, arguments):
-            each = [loaded(builder, _later(builder, arguments[0], i * SIZE), FLOATS) for i in range(high * wide)]
-            return context.make_tuple(builder, signature.return_type, each)
-
-        return kind(types.int64), generate
-
-    @intrinsic
-    def keep(context, sums, place):
-        def generate(context, builder, signature, arguments):
-            sums, place = arguments
-            for i in range(high * wide):
-                to = builder.inttoptr(_later(builder, place, i * SIZE), FLOATS.as_pointer())
-                builder.store(builder.extract_value(sums, i), to).align = 4
-            return context.get_dummy_value()
-
-        return types.none(kind, types.int64), generate
 
     @intrinsic
     def written(context, sums, y, step):
@@ -98,7 +79,7 @@ def sums_of(high, wide):
 
         return types.none(kind, types.int64, types.int64), generate
 
-    return kind, zero, kept, keep, written
+    return kind, zero, written
 
 
 def plus_bf16(high, wide, kind):

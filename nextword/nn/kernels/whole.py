@@ -66,10 +66,12 @@ def lane_corrections(q_NK):
 def group_corrections(q_NK, scales_NG, group):
     """Of each group of 4-bit products what is added, and what it is multiplied with: (N, groups) both.
 
-    That is -s · OFFSET times the sum of its numbers, and s; both before the weights' scale.
+    That is -s · OFFSET times the sum of its numbers, and s; both before the weights' scale. Behind each row stand LANES
+    zeros, since they are read by so many.
     """
     count, groups = q_NK.shape[0], q_NK.shape[1] // group
-    corrections_NG, repeated_NG = np.empty((count, groups), np.float32), np.empty((count, groups), np.float32)
+    corrections_NG = np.zeros((count, groups + LANES), np.float32)
+    repeated_NG = np.zeros((count, groups + LANES), np.float32)
     for n in range(count):
         for g in range(groups):
             sum_ = np.int32(0)
