@@ -32,7 +32,7 @@ from nextword.decode.strategy import Choice, Reading, Turn
 from nextword.decode.trace import Guessed
 
 GUESSES = 16  # at once, if nothing is said
-# What another token costs in a call that reads several, as a share of a step. On a CPU (two Zen 4 cores, 2 to 17 tokens)
+# What another token costs in a call that reads several, as a share of a step. On a CPU (two Zen 4 cores, 2 to 17)
 # 0.06 to 0.17 at 125M in bf16, 0.03 to 0.17 in 8 bits and 0.26 to 0.38 in 4, 0.16 to 0.38 at 15M; a GPU waits for its
 # memory. From half of PRIOR on, a draft's own cost added, nothing would ever be guessed.
 READING = {"cpu": 0.3, "cuda": 0.03}
