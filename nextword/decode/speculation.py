@@ -27,7 +27,7 @@ from torch import Tensor
 
 from nextword.decode import chain
 from nextword.decode.row import Row, Step
-from nextword.decode.scores import logprobs, top
+from nextword.decode.scores import drawn, likeliest, logprobs, top
 from nextword.decode.strategy import Choice, Reading, Turn
 from nextword.decode.trace import Guessed
 
@@ -135,14 +135,14 @@ def accept(logits_TV: Tensor, guess: Guess, row: Row) -> list[int]:
         return list(guess.tokens)
     scores_V = chain.process(logits_TV[-1:], [history])[0]
     if row.settings.temperature == 0:
-        return [*guess.tokens, int(scores_V.argmax())]
-    return [*guess.tokens, draw(scores_V.double().softmax(-1), row)]
+        return [*guess.tokens, *likeliest(scores_V[None])]
+    return [*guess.tokens, draw(scores_V.softmax(-1), row)]
 
 
 def judge(scores_V: Tensor, guess: int, q_V: Tensor | None, row: Row) -> int:
     """The guess where it is accepted, else the token in its place, which is another one."""
     if row.settings.temperature == 0:
-        return int(scores_V.argmax())
+        return likeliest(scores_V[None])[0]
     p_V = scores_V.double().softmax(-1)
     if uniform(row) * (1.0 if q_V is None else float(q_V[guess])) < float(p_V[guess]):
         return guess
@@ -153,9 +153,7 @@ def judge(scores_V: Tensor, guess: int, q_V: Tensor | None, row: Row) -> int:
 
 def draw(weights_V: Tensor, row: Row) -> int:
     """A token with probability proportional to its weight, by inversion with the row's own generator."""
-    sums_V = weights_V.cumsum(-1)
-    pick = int(torch.searchsorted(sums_V, uniform(row) * sums_V[-1:], right=True))
-    return min(pick, int(weights_V.nonzero()[-1]))  # rounding must not reach a token of weight 0 behind the last
+    return drawn(weights_V[None], torch.tensor([uniform(row)], dtype=torch.float64, device=weights_V.device))[0]
 
 
 def uniform(row: Row) -> float:

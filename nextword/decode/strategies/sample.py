@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nextword.decode import chain
 from nextword.decode.row import Row
-from nextword.decode.scores import logprobs, take
+from nextword.decode.scores import drawn, likeliest, logprobs, take
 from nextword.decode.settings import SamplingSettings
 from nextword.decode.strategy import Choice, Reading, Search, Tools, Turn
 from nextword.decode.strategy_settings import StrategySettings
@@ -47,17 +47,16 @@ def start(rows: Sequence[Row], tools: Tools) -> Search:
 
 def choose(logits_BV: Tensor, rows: Sequence[SamplingSettings], generators: Sequence[torch.Generator]) -> list[int]:
     """The next token of each row; `generators` live on the CPU, one a row."""
-    chosen = logits_BV.argmax(-1).tolist()
-    drawn = [row for row, settings in enumerate(rows) if settings.temperature > 0]
-    if drawn:
-        scores_NV = logits_BV if len(drawn) == len(rows) else logits_BV[drawn]
-        sums_NV = scores_NV.double().softmax(-1).cumsum(-1)
-        numbers = [torch.rand((), generator=generators[row], dtype=torch.float64) for row in drawn]
-        u_N1 = torch.stack(numbers)[:, None].to(sums_NV.device)
-        # times the last sum, which rounding keeps from being exactly 1: no token beyond the last can be drawn
-        picks_N1 = torch.searchsorted(sums_NV, u_N1 * sums_NV[:, -1:], right=True)
-        for row, pick in zip(drawn, picks_N1.flatten().tolist(), strict=True):
-            chosen[row] = min(pick, logits_BV.shape[-1] - 1)
+    drawing = [row for row, settings in enumerate(rows) if settings.temperature > 0]
+    if not drawing:
+        return likeliest(logits_BV)
+    scores_NV = logits_BV if len(drawing) == len(rows) else logits_BV[drawing]
+    numbers = [torch.rand((), generator=generators[row], dtype=torch.float64) for row in drawing]
+    chosen = likeliest(logits_BV) if len(drawing) < len(rows) else [0] * len(rows)
+    for row, token in zip(
+        drawing, drawn(scores_NV.softmax(-1), torch.stack(numbers).to(scores_NV.device)), strict=True
+    ):
+        chosen[row] = token
     return chosen
 
 
