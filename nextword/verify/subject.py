@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nextword.models.base import Batch, LanguageModel, Output, State
+from nextword.models.checkpoint import widest
 from nextword.models.family import Storable
 from nextword.models.family import find as find_family
 from nextword.models.transformer import Transformer
@@ -94,7 +95,7 @@ def read_text(texts: Iterable[str], tokenizer: Tokenizer, vocab_size: int) -> tu
 def rebuilt(model: Storable, changes: dict[str, Any]) -> Storable:
     """A model of the same weights (shared, not copied) with some keys of its config.json changed.
 
-    A tensor that only the new model has (the output matrix of an untied model) is drawn at random.
+    A tensor that only the new model has (the output matrix of an untied model) is drawn at random, in their type.
     """
     config = {**model.config, **changes}
     with torch.device("meta"):  # the shapes alone
@@ -104,7 +105,8 @@ def rebuilt(model: Storable, changes: dict[str, Any]) -> Storable:
         quantised.empty(cast(nn.Module, fresh), quantisation)
     have, wanted = model.state_dict(), fresh.state_dict()
     draw = torch.Generator().manual_seed(0)
-    new = {name: torch.randn(tensor.shape, generator=draw) for name, tensor in wanted.items() if name not in have}
+    dtype = widest(tensor.dtype for tensor in have.values())
+    new = {name: torch.randn(x.shape, generator=draw).to(dtype) for name, x in wanted.items() if name not in have}
     held = have | new
     fresh.load_state_dict({name: held[name] for name in wanted}, strict=True, assign=True)
     if isinstance(fresh, nn.Module):

@@ -84,6 +84,14 @@ def test_an_untied_model_is_tried_tied(subject: Make, tmp_path: Path, failing: F
     assert finding.verdict == "passes" and finding.measured.note == "also tied"
 
 
+def test_a_folder_in_bf16(subject: Make, tiny: Callable[[str], Path], tmp_path: Path, failing: Failing) -> None:
+    """Also where it is tried untied, with an output matrix that its file does not have."""
+    models.save_model(models.load_model(tiny("llama"), torch.bfloat16), tmp_path / "half")
+    Tokenizer.load(tiny("llama")).save(tmp_path / "half")
+    finding = failing("saved", subject(folder=tmp_path / "half"))
+    assert finding.verdict == "passes" and finding.measured.note == "also untied"
+
+
 def test_a_quantised_folder(subject: Make, tmp_path: Path) -> None:
     given = subject("llama")
     list(quantise(given.model, Quantisation(4, 32)))
