@@ -40,7 +40,7 @@ class Script:
     """Steps of a model whose next tokens are given: those of a text, of which `wrong` are others, by place."""
 
     def __init__(self, steps: Stepper, text: Sequence[int], wrong: Sequence[int] = ()) -> None:
-        self.steps, self.text = steps, list(text)
+        self.steps, self.draw, self.text = steps, steps.draw, list(text)
         for place in wrong:
             self.text[place] = (self.text[place] + 1) % VOCABULARY
 

@@ -1,6 +1,6 @@
 """From scores to log-probabilities, and the likeliest of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from nextword.core.errors import CheckpointError
 from nextword.decode.row import Row, Step, Top
 
 BLOCK = 256  # weights that are added up at once
+Draw = Callable[[Tensor, Tensor], list[int]]  # of scores (N, V) and a number in [0, 1) for each row
 
 
 class NotFinite(CheckpointError):
@@ -32,6 +33,11 @@ def likeliest(scores_NV: Tensor) -> list[int]:
     if scores_NV.device.type == "cpu":
         return scores_NV.numpy().argmax(-1).tolist()  # type: ignore[no-any-return]
     return scores_NV.argmax(-1).tolist()
+
+
+def draw(scores_NV: Tensor, u_N: Tensor) -> list[int]:
+    """A token for each row from softmax(scores) by its number u in [0, 1)."""
+    return drawn(scores_NV.softmax(-1), u_N.to(scores_NV.device))
 
 
 def drawn(weights_NV: Tensor, u_N: Tensor) -> list[int]:

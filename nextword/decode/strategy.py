@@ -31,6 +31,7 @@ from torch import Tensor
 from nextword.core.errors import SettingsError
 from nextword.core.registry import names, part
 from nextword.decode.row import Row, Step
+from nextword.decode.scores import Draw, draw
 from nextword.decode.settings import SamplingSettings
 from nextword.decode.strategy_settings import StrategySettings
 
@@ -115,13 +116,14 @@ class Tools:
 
     draft: a small model of the same vocabulary. cost: what a token costs the draft, as a share of the model's cost.
     score: a judge of finished texts, (text, ids) -> the higher the better. trace: a list that gets what was considered
-    (`decode/trace.py`), for whoever draws it.
+    (`decode/trace.py`), for whoever draws it. draw: how tokens are drawn, which compiled steps do in their own way.
     """
 
     draft: Reads | None = None
     cost: float = 0.0
     score: Callable[[str, tuple[int, ...]], float] | None = None
     trace: list[Any] | None = None
+    draw: Draw = draw
 
 
 class Start(Protocol):

@@ -18,6 +18,7 @@ from nextword.nn.cache import KVCache
 from nextword.nn.kernels import decoder_step as kernel
 from nextword.nn.kernels import disk, threads
 from nextword.nn.kernels.bits import KINDS, NAMES, address
+from nextword.nn.kernels.draw import draw
 from nextword.nn.kernels.lanes import LANES
 from nextword.nn.norm import AboutOneRMSNorm, LayerNorm
 from nextword.nn.paged import PagedCache
@@ -43,6 +44,8 @@ class CompiledSteps:
     numbers all are bf16 numbers are read as bf16, from a copy, which changes no number and halves the time. It holds
     the addresses of the model's tensors: it must not outlive a change of their type, place or size.
     """
+
+    draw = staticmethod(draw)
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.plain = model, PlainSteps(model)

@@ -40,7 +40,7 @@ class Kept:
     """A Stepper for one row that goes on from the text it read last, as far as the next begins alike."""
 
     def __init__(self, steps: Stepper) -> None:
-        self.steps = steps
+        self.steps, self.draw = steps, steps.draw
         self.ids: list[int] = []  # what the state has read
         self.state: State | None = None
 

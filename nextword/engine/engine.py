@@ -26,7 +26,6 @@ from nextword.models.base import LanguageModel
 from nextword.models.transformer import Transformer
 
 NEAR = 1e-3  # log-probabilities closer than this may change places with the rows that share a step
-NO_TOOLS = Tools()
 Event = tuple[int, Step | NextwordError]  # the number of a request, and what became of it
 
 
@@ -43,7 +42,7 @@ class Engine:
             self.reader = PagedReader(model, settings, compiled)
         else:
             self.reader = ApartReader(model, settings, stepper(model, TOKENS, compiled))
-        self.scheduler = self.reader.scheduler
+        self.scheduler, self.tools = self.reader.scheduler, Tools(draw=self.reader.draw)
         self.texts: dict[int, Text] = {}
         self.last = self.prompt_tokens = 0
 
@@ -100,19 +99,20 @@ class Engine:
         rows = [work.text.row for work in works if work.last]
         logits_NV = self.read(works)
         self.scheduler.done(works)
-        events = take(rows, logits_NV) if rows else []
+        events = take(rows, logits_NV, self.tools) if rows else []
         for number, found in events:
             if isinstance(found, NextwordError) or found.stop is not None:
                 self.cancel(number)
         return events
 
 
-def take(rows: list[Row], logits_NV: Tensor) -> list[Event]:
+def take(rows: list[Row], logits_NV: Tensor, tools: Tools) -> list[Event]:
     """A token for each row, or what is wrong with it: an error of one, raised before any draws, leaves the others."""
     try:
-        turn = sample.start(rows, NO_TOOLS).next(Reading(logits_NV, [1] * len(rows)))
+        turn = sample.start(rows, tools).next(Reading(logits_NV, [1] * len(rows)))
     except NextwordError as error:
         if len(rows) == 1:
             return [(rows[0].index, error)]
-        return [event for row, logits_V in zip(rows, logits_NV, strict=True) for event in take([row], logits_V[None])]
+        alone = zip(rows, logits_NV, strict=True)
+        return [event for row, logits_V in alone for event in take([row], logits_V[None], tools)]
     return [(step.row, step) for step in turn.steps]

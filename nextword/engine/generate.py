@@ -6,6 +6,7 @@ not depend on who shares the batch, but for rounding: its own generator draws it
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import cast
 
@@ -30,7 +31,7 @@ MASKED = "mask-predict"  # the strategy of encoders
 
 def _run(steps: Stepper, strategy: str, rows: Sequence[Row], tools: Tools) -> Iterator[Step]:
     """The loop itself: steps of all rows until the last has ended."""
-    search = cast(Start, part(STRATEGIES, strategy, "start"))(rows, tools)
+    search = cast(Start, part(STRATEGIES, strategy, "start"))(rows, replace(tools, draw=steps.draw))
     reader = Reader(steps, sees_hidden(strategy))
     length = max(len(row.ids) + row.left for row in rows)
     sources = [row.asked.source for row in rows if row.asked.source is not None]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nextword.core.errors import SettingsError
+from nextword.decode.scores import Draw, draw
 from nextword.engine.blocks import Blocks
 from nextword.engine.plans import decoder, graph
 from nextword.engine.scheduler import Apart, Scheduler, Text, Work
@@ -89,6 +90,11 @@ class PagedReader:
         return any(one is not None for one in (self.whole, self.kernel, self.single))
 
     @property
+    def draw(self) -> Draw:
+        """How tokens are drawn from the scores."""
+        return draw if self.whole is None else self.whole.draw
+
+    @property
     def longest(self) -> int:
         """Places that a text may need at most."""
         return self.scheduler.blocks.count * self.scheduler.blocks.size
@@ -132,7 +138,7 @@ class ApartReader:
     """Each text with a state of its own."""
 
     def __init__(self, model: LanguageModel, settings: EngineSettings, steps: Stepper) -> None:
-        self.model, self.steps = model, steps
+        self.model, self.steps, self.draw = model, steps, steps.draw
         self.scheduler = Apart(settings.rows)
         self.longest = model.max_length or UNLIMITED
         self.compiled = not isinstance(steps, PlainSteps)

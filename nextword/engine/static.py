@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from nextword.decode.scores import draw
 from nextword.engine.replay import Recorder, Work
 from nextword.engine.step import PlainSteps
 from nextword.models.base import Batch
@@ -100,6 +101,8 @@ class Room:
 
 class StaticSteps:
     """A Stepper whose steps of few tokens are recorded once and repeated; prompts are read by the model itself."""
+
+    draw = staticmethod(draw)
 
     def __init__(self, model: Transformer, recorder: Recorder) -> None:
         self.model, self.plain, self.recorder = model, PlainSteps(model), recorder

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nextword.core.errors import SettingsError
 from nextword.core.registry import names, part
+from nextword.decode.scores import Draw, draw
 from nextword.models.base import Batch, LanguageModel, State, pad
 
 PLANS = "nextword.engine.plans"
@@ -22,6 +23,11 @@ Compiled = Literal["auto", "always", "never"]
 
 class Stepper(Protocol):
     """Advances the rows of a state by tokens."""
+
+    @property
+    def draw(self) -> Draw:
+        """How tokens are drawn from the scores that it gives."""
+        ...
 
     def prefill(
         self, rows: Sequence[Sequence[int]], length: int, sources: Sequence[Sequence[int]] | None = None
@@ -49,6 +55,8 @@ class Planner(Protocol):
 
 class PlainSteps:
     """The model itself, step by step."""
+
+    draw = staticmethod(draw)
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model

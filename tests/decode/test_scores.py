@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nextword.decode.scores import BLOCK, NotFinite, drawn, likeliest, logprobs
+from nextword.decode.scores import BLOCK, NotFinite, draw, drawn, likeliest, logprobs
 
 ALMOST = 1 - 2**-53  # the largest number below 1
 
@@ -52,3 +52,21 @@ def test_the_likeliest_and_log_probabilities() -> None:
         scores_NV[3, 5] = broken
         with pytest.raises(NotFinite):
             logprobs(scores_NV)
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 1000, 32_000])
+def test_the_kernel_draws_the_same(size: int) -> None:
+    pytest.importorskip("numba")
+    from nextword.nn.kernels.draw import draw as compiled
+
+    generator = torch.Generator().manual_seed(size)
+    scores_NV = torch.randn(64, size, generator=generator) * 3
+    scores_NV[::2][torch.rand(32, size, generator=generator) < 0.7] = float("-inf")  # what processors forbid
+    scores_NV[:, size // 2] = 1.0
+    u_N = torch.rand(64, generator=generator, dtype=torch.float64)
+    u_N[:4] = torch.tensor([0.0, ALMOST, ALMOST, 0.0])
+    found = compiled(scores_NV, u_N)
+    assert found == draw(scores_NV, u_N)
+    assert scores_NV[range(64), found].isfinite().all()
+    far_V = torch.full((1, size), -200.0)  # all as unlikely: the largest is taken off first
+    assert compiled(far_V, u_N[5:6]) == [int(u_N[5] * size)]

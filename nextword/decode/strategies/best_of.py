@@ -36,7 +36,7 @@ class BestOf:
         self.said: list[list[Step]] = [[] for _ in self.origins]
         self.left = [width(row.strategy) for row in rows]  # candidates that have not ended
         self.candidates = [self.candidate(place) for place in range(len(self.origins))]
-        self.sampling = Sampling(self.candidates)
+        self.sampling = Sampling(self.candidates, tools.draw)
         self.prompts = True
 
     def candidate(self, place: int) -> Row:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nextword.decode import chain
 from nextword.decode.row import Row
-from nextword.decode.scores import drawn, likeliest, logprobs, take
+from nextword.decode.scores import Draw, draw, likeliest, logprobs, take
 from nextword.decode.settings import SamplingSettings
 from nextword.decode.strategy import Choice, Reading, Search, Tools, Turn
 from nextword.decode.strategy_settings import StrategySettings
@@ -25,15 +25,15 @@ DRAWS, HIDDEN = True, False
 class Sampling:
     """Every row takes a token and reads it, until it ends."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = list(rows)
+    def __init__(self, rows: Sequence[Row], by: Draw) -> None:
+        self.rows, self.by = list(rows), by
 
     def next(self, reading: Reading) -> Turn:
         """One token a row; log-probabilities are the model's own, before any processor."""
         logprobs_BV = logprobs(reading.logits_NV)
         settings = [row.settings for row in self.rows]
         scores_BV = chain.process(reading.logits_NV.float(), [row.history for row in self.rows])
-        tokens = choose(scores_BV, settings, [row.generator for row in self.rows])
+        tokens = choose(scores_BV, settings, [row.generator for row in self.rows], self.by)
         steps = take(self.rows, tokens, logprobs_BV)
         going = [place for place, step in enumerate(steps) if step.stop is None]
         self.rows = [self.rows[place] for place in going]
@@ -42,10 +42,12 @@ class Sampling:
 
 def start(rows: Sequence[Row], tools: Tools) -> Search:
     """Begins to sample."""
-    return Sampling(rows)
+    return Sampling(rows, tools.draw)
 
 
-def choose(logits_BV: Tensor, rows: Sequence[SamplingSettings], generators: Sequence[torch.Generator]) -> list[int]:
+def choose(
+    logits_BV: Tensor, rows: Sequence[SamplingSettings], generators: Sequence[torch.Generator], by: Draw = draw
+) -> list[int]:
     """The next token of each row; `generators` live on the CPU, one a row."""
     drawing = [row for row, settings in enumerate(rows) if settings.temperature > 0]
     if not drawing:
@@ -53,9 +55,7 @@ def choose(logits_BV: Tensor, rows: Sequence[SamplingSettings], generators: Sequ
     scores_NV = logits_BV if len(drawing) == len(rows) else logits_BV[drawing]
     numbers = [torch.rand((), generator=generators[row], dtype=torch.float64) for row in drawing]
     chosen = likeliest(logits_BV) if len(drawing) < len(rows) else [0] * len(rows)
-    for row, token in zip(
-        drawing, drawn(scores_NV.softmax(-1), torch.stack(numbers).to(scores_NV.device)), strict=True
-    ):
+    for row, token in zip(drawing, by(scores_NV, torch.stack(numbers)), strict=True):
         chosen[row] = token
     return chosen
 
