@@ -4,6 +4,7 @@ A CUDA graph knows nothing of Python any more. The recorder of these tests is as
 operations down the first time (`make_fx`) and runs nothing but these from then on.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -162,6 +163,19 @@ def test_the_work_is_one_graph_for_a_compiler(family: str) -> None:
     """Nothing in it asks a tensor for its numbers, and no part of it is left to Python."""
     model = made(family)
     static, plain = StaticSteps(model, CompiledRecorder(again, "eager")), PlainSteps(model)
+    (_, a), (_, b) = static.prefill([[5, 6, 7], [1]], 9), plain.prefill([[5, 6, 7], [1]], 9)
+    for row in ([3, 4], [8, 80]):
+        (found_BV, a), (wanted_BV, b) = static.step(row, a), plain.step(row, b)
+        assert (found_BV - wanted_BV).abs().max() <= 1e-4 * wanted_BV.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="Inductor needs a compiler for the CPU")
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "bloom"])
+def test_joined_operations_equal_plain_ones(family: str) -> None:
+    """`torch.compile` with the compiler that a GPU gets, here for the CPU."""
+    model = made(family)
+    static, plain = StaticSteps(model, CompiledRecorder(again)), PlainSteps(model)
     (_, a), (_, b) = static.prefill([[5, 6, 7], [1]], 9), plain.prefill([[5, 6, 7], [1]], 9)
     for row in ([3, 4], [8, 80]):
         (found_BV, a), (wanted_BV, b) = static.step(row, a), plain.step(row, b)
