@@ -348,6 +348,9 @@ def test_the_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     disk.mark(decode, "bf16")
     assert disk.compiled(decode, "bf16")
     assert not disk.compiled(decode, "fp32")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "given"))
+    assert disk.folder() == tmp_path / "given" / place.name  # apart from other versions there, too
+    assert not disk.compiled(decode, "bf16")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
@@ -355,6 +358,9 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     assert not disk.private(tmp_path / "open")
+    assert not disk.private(tmp_path / "open" / "own")  # they may put another in its place
+    (tmp_path / "open").chmod(0o1777)
+    assert disk.private(tmp_path / "open" / "own")  # as in /tmp: its owner alone may
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert not disk.private(tmp_path / "link")
