@@ -24,7 +24,7 @@ from nextword.quant.linear import QuantisedLinear
 from nextword.quant.table import Coded
 
 # For `auto`, in seconds on two cores of 2021: they need to be right to a factor of two only.
-COMPILE_SECONDS = 15.0
+COMPILE_SECONDS = 20.0
 LOAD_SECONDS = 1.5  # Numba itself and the machine code from the disk
 SAVED_PER_LAYER = 8e-5  # the calls of PyTorch's operations that a compiled step does not make
 SAVED_PER_WEIGHT = 4e-11  # the difference in reading weights
