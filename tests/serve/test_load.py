@@ -17,7 +17,7 @@ import pytest
 from nextword.serve.settings import LimitSettings
 
 TRACE = "serving/AzureLLMInferenceTrace_conv.csv"
-LONG = {"prompt": "Once upon a time", "max_tokens": 50}
+LONG = {"prompt": "Once upon a time", "max_tokens": 50, "min_tokens": 50}  # it may not end by itself before
 
 
 @pytest.fixture
