@@ -73,9 +73,9 @@ class Room:
             if layer is not None and layer.k_BKSE.data_ptr() == own.k_BKSE.data_ptr():  # someone may go on from there
                 layer.k_BKSE, layer.v_BKSE = layer.k_BKSE.clone(), layer.v_BKSE.clone()
         for own, layer in zip(self.layers, layers, strict=True):
-            rows, _, size, _ = layer.k_BKSE.shape
-            own.k_BKSE[:rows, :, :size] = layer.k_BKSE
-            own.v_BKSE[:rows, :, :size] = layer.v_BKSE
+            rows, size = len(layer.k_BKSE), min(layer.k_BKSE.shape[2], own.k_BKSE.shape[2])
+            own.k_BKSE[:rows, :, :size] = layer.k_BKSE[:, :, :size]  # behind that nothing was read yet
+            own.v_BKSE[:rows, :, :size] = layer.v_BKSE[:, :, :size]
             layer.k_BKSE, layer.v_BKSE = own.k_BKSE[:rows], own.v_BKSE[:rows]
         self.lodgers = [weakref.ref(layer) for layer in layers]
 
@@ -147,12 +147,12 @@ class StaticSteps:
 
     def room_for(self, state: KVCache, length: int) -> Room:
         """A room of enough rows that is long enough for `length` tokens and for what the state was made for."""
-        rows = power_of_two(len(state.lengths))
+        rows, made_for = power_of_two(len(state.lengths)), max(layer.k_BKSE.shape[2] for layer in state.layers)
+        places = power_of_two(max(length, made_for), FEWEST_PLACES)
+        places = places if self.end is None else min(places, self.end)
         room = self.rooms.get(rows)
-        if room is None or room.places < length:
-            made_for = max(layer.k_BKSE.shape[2] for layer in state.layers)
-            places = power_of_two(max(length, made_for), FEWEST_PLACES)
-            room = self.rooms[rows] = Room(self.model, rows, places if self.end is None else min(places, self.end))
+        if room is None or room.places < places:
+            room = self.rooms[rows] = Room(self.model, rows, places)
         return room
 
     def filled(self, rows: Sequence[Sequence[int]], lengths: Sequence[int], most: int, time: int) -> Tensor:

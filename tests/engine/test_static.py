@@ -125,6 +125,17 @@ def test_a_state_moves_in_once_and_who_lived_there_keeps_its_own() -> None:
     assert torch.equal(found_1V, wanted_1V) and room.lodges(first.layers)
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral"])
+def test_states_made_for_more_than_those_before(family: str) -> None:
+    """The room that is there may be too small for what a state was made for, and no room is longer than the model."""
+    model = made(family)
+    static, plain = StaticSteps(model, again), PlainSteps(model)
+    for length in (20, 600, 700, 20):
+        (_, a), (_, b) = static.prefill([[1, 2, 3]], length), plain.prefill([[1, 2, 3]], length)
+        (found_1V, _), (wanted_1V, _) = static.step([4], a), plain.step([4], b)
+        assert (found_1V - wanted_1V).abs().max() <= 1e-4 * wanted_1V.abs().max()
+
+
 def test_spans_double_and_each_is_recorded_once() -> None:
     recorded: list[tuple[int, ...]] = []
 
