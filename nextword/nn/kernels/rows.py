@@ -56,49 +56,39 @@ def spread_scales(scales, own, high, first, count, more, out):
             out_RC[r, c] = w_G[(first + c) >> more] if first + c < count else 0
 
 
-def make_bf16(high, wide):
-    """`high` rows in bf16, `row` bytes apart, with `wide` of x in the order of `product.apart`, one behind the other.
+def make_floats(high, wide, plus_of, kind, at_once, flags):
+    """`high` rows of the numbers of a `kind`, `row` bytes apart, with `wide` of float32, one behind the other.
 
-    All by their addresses; to y, and `step` numbers further on for each row of weights.
+    All by their addresses; to y, and `step` numbers further on for each row of weights. plus_of: of `tile`, the step of
+    `at_once` numbers.
     """
-    kind, zero, written = sums_of(high, wide)
-    plus = plus_bf16(high, wide, kind)
+    sums_kind, zero, written = sums_of(high, wide)
+    plus, size_of = plus_of(high, wide, sums_kind), kind.itemsize
 
-    @numba.njit(**FAST, inline="never")
+    @numba.njit(**flags, inline="never")
     def tile(w, row, x, width, y, step):
         sums, k, size = zero(), 0, width * 4
-        while k + 16 <= width:
-            sums = plus(sums, w + k * 2, row, x + k * 4, size)
-            k += 16
+        while k + at_once <= width:
+            sums = plus(sums, w + k * size_of, row, x + k * 4, size)
+            k += at_once
         written(sums, y, step)
         if k < width:
             for r in range(high):
-                w_D, y_N = vector(w + r * row + k * 2, width - k, HALF), vector(y + r * step * 4, wide, SINGLE)
+                w_D, y_N = vector(w + r * row + k * size_of, width - k, kind), vector(y + r * step * 4, wide, SINGLE)
                 for n in range(wide):
                     y_N[n] += dot(w_D, vector(x + n * size + k * 4, width - k, SINGLE))
 
     return tile
+
+
+def make_bf16(high, wide):
+    """Rows of bf16 with those of x in the order of `product.apart`."""
+    return make_floats(high, wide, plus_bf16, HALF, 2 * LANES, FAST)
 
 
 def make_single(high, wide):
-    """The same of float32 with x as it is; all sums in one order, whatever else is in the tile."""
-    kind, zero, written = sums_of(high, wide)
-    plus = plus_single(high, wide, kind)
-
-    @numba.njit(**EXACT, inline="never")
-    def tile(w, row, x, width, y, step):
-        sums, k, size = zero(), 0, width * 4
-        while k + LANES <= width:
-            sums = plus(sums, w + k * 4, row, x + k * 4, size)
-            k += LANES
-        written(sums, y, step)
-        if k < width:
-            for r in range(high):
-                w_D, y_N = vector(w + r * row + k * 4, width - k, SINGLE), vector(y + r * step * 4, wide, SINGLE)
-                for n in range(wide):
-                    y_N[n] += dot(w_D, vector(x + n * size + k * 4, width - k, SINGLE))
-
-    return tile
+    """Rows of float32 with those of x as they are; all sums in one order, whatever else is in the tile."""
+    return make_floats(high, wide, plus_single, SINGLE, LANES, EXACT)
 
 
 def make_int8(high, wide):
